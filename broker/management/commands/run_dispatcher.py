@@ -1,0 +1,45 @@
+"""`manage.py run_dispatcher`: the queue's dispatcher in a process of its own.
+
+A message is claimed here and POSTed to the web processes. Set RUN_DISPATCHER=0 for those, so
+that they leave the work to this one.
+"""
+
+import asyncio
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from broker.dispatcher import GRACE_SECONDS, Dispatcher
+
+
+class Command(BaseCommand):
+    help = (
+        "Deliver the messages of the embedded queue. The first SIGTERM or Ctrl-C lets what "
+        f"is in flight finish (up to {GRACE_SECONDS:.0f} s), the second gives it back at once."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        asyncio.run(run_until_signalled(Dispatcher()))
+
+
+async def run_until_signalled(dispatcher: Dispatcher) -> None:
+    """Run a dispatcher; stop it gently at the first signal, firmly at the second."""
+    stop, force = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (force if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
+    dispatcher.start()
+    await stop.wait()
+    gently = asyncio.create_task(dispatcher.stop())
+    forced = asyncio.create_task(force.wait())
+    await asyncio.wait([gently, forced], return_when=asyncio.FIRST_COMPLETED)
+    if not gently.done():
+        for task in dispatcher.in_flight.values():
+            task.cancel()
+    await gently
+    forced.cancel()

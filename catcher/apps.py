@@ -1,0 +1,8 @@
+"""A request catcher as a Django app."""
+
+from django.apps import AppConfig
+
+
+class CatcherConfig(AppConfig):
+    name = "catcher"
+    verbose_name = "Request catcher"

@@ -1,0 +1,39 @@
+"""gunicorn's settings: asynchronous workers, each with a dispatcher of its own.
+
+A message is delivered by whichever worker's dispatcher claims it, to whichever worker
+accepts its POST.
+"""
+
+import os
+import signal
+
+wsgi_app = "jobsite.asgi:application"
+worker_class = "asgi"
+bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+
+# A thousand clicks may knock at once, and a thousand tasks may stay.
+backlog = 4096
+worker_connections = 8192
+# Nobody uses gunicornc here; without it there is one socket less to guard.
+control_socket_disable = True
+# A message in flight may take 25 seconds; its worker gives it that long to end.
+graceful_timeout = 28
+# The dispatcher reuses a connection for 1 second: always less than the server keeps it.
+keepalive = 5
+# A dropped connection ends its view at once, so that the job can be taken up again.
+asgi_disconnect_grace_period = 1
+
+if not os.environ.get("DYNO"):
+    # A worker's heartbeat file belongs in memory where there is room for it.
+    worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+def post_worker_init(worker):
+    """On SIGTERM stop claiming messages before gunicorn stops taking requests."""
+
+    def drain():
+        worker.asgi.drain()
+        worker.handle_exit_signal()
+
+    worker.loop.add_signal_handler(signal.SIGTERM, drain)

@@ -1,0 +1,115 @@
+"""What the queue asks for: `/api/long-task` and `/api/job-failed`, signature first.
+
+The message has arrived. Its status code is the whole conversation with the queue: 2xx done,
+503 come again, 489 never. These views wait without a thread or a database connection.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
+
+from groupcommit.writer import writer
+from jobs.models import FINISHED, UNKNOWN, Claim, Job, Refusal
+from jobs.queues import RETRIES, retry_delay_seconds
+from jobs.signatures import Delivery, signed
+from jobs.tasks import LeaseLost, TargetFailed, poster, send_requests, shared_session
+
+logger = logging.getLogger(__name__)
+
+
+@signed
+async def long_task(request: HttpRequest, delivery: Delivery) -> JsonResponse:
+    """Send ten delayed requests for the job named in the message."""
+    payload = read_json(delivery.body)
+    job_id = payload.get("job_id") if isinstance(payload, dict) else None
+    if not isinstance(job_id, str):
+        return never("the body must be a JSON object with a job_id")
+    claim = await writer.write(
+        lambda: Job.claim(job_id, delivery.message_id, delivery.attempt, timezone.now())
+    )
+    log = {"job": job_id, "message_id": delivery.message_id, "attempt": delivery.attempt}
+    if isinstance(claim, Refusal):
+        logger.info("nothing to do", extra=log | {"reason": claim.reason})
+        return refusal(claim)
+    logger.info("started", extra=log | {"sent": claim.sent})
+    try:
+        async with shared_session() as session:
+            await send_requests(claim, payload, poster(session), note)
+    except TargetFailed as failure:
+        error = str(failure)
+        await writer.write(lambda: give_up_attempt(claim, error, delivery.retried))
+        logger.warning("attempt failed", extra=log | {"error": error})
+        return JsonResponse({"error": error}, status=503)
+    except LeaseLost as lost:
+        return JsonResponse({"error": str(lost)}, status=503)
+    except asyncio.CancelledError:
+        writer.submit(lambda: give_up_attempt(claim, "the queue hung up", delivery.retried))
+        raise
+    await writer.write(lambda: Job.succeed(claim, timezone.now()))
+    logger.info("succeeded", extra=log)
+    return JsonResponse({"success": True})
+
+
+@signed
+async def job_failed(request: HttpRequest, delivery: Delivery) -> JsonResponse:
+    """The queue has given up on a message: end its job.
+    https://upstash.com/docs/qstash/features/callbacks
+    """
+    report = read_json(delivery.body)
+    try:
+        job_id = str(json.loads(base64.b64decode(report["sourceBody"]))["job_id"])
+        answer = f"HTTP {report['status']}" if report["status"] else "no answer"
+        attempts = int(report.get("retried", 0)) + 1
+    except (ValueError, KeyError, TypeError):
+        return never("the body must be a failure callback for a message with a job_id")
+    error = f"The queue gave up after {attempts} attempts; the last one got {answer}."
+    ended = await writer.write(lambda: Job.fail(job_id, error, timezone.now()))
+    logger.warning("job failed", extra={"job": job_id, "ended": ended})
+    return JsonResponse({"success": True})
+
+
+async def note(claim: Claim) -> bool:
+    """Make a request's answer durable."""
+    return await writer.write(lambda: Job.note(claim, timezone.now()))
+
+
+def give_up_attempt(claim: Claim, error: str, retried: int) -> bool:
+    """Release the job for the next attempt, and say when that will be."""
+    delay = timedelta(seconds=retry_delay_seconds(retried))
+    return Job.release(claim, error, timezone.now() + delay if retried < RETRIES else None)
+
+
+def refusal(claim: Refusal) -> JsonResponse:
+    """Answer a message that must not start work."""
+    if claim == UNKNOWN:
+        return never(claim.reason)
+    if claim == FINISHED:
+        return JsonResponse({"success": True, "note": claim.reason})
+    response = JsonResponse({"error": claim.reason}, status=503)
+    left = (claim.held_until or timezone.now()) - timezone.now()
+    response["Retry-After"] = str(max(1, ceil(left.total_seconds())))
+    return response
+
+
+def never(error: str) -> JsonResponse:
+    """Tell the queue that no further attempt can help.
+    https://upstash.com/docs/qstash/features/retry
+    """
+    response = JsonResponse({"error": error}, status=489)
+    response["Upstash-NonRetryable-Error"] = "true"
+    return response
+
+
+def read_json(body: bytes) -> Any:
+    """The body's JSON value, or None if it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

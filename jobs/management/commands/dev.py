@@ -1,0 +1,80 @@
+"""`manage.py dev`: the whole site in one process, for one's own machine.
+
+A message published here is claimed by the dispatcher's thread of this same process, and
+POSTed back to this same server.
+"""
+
+import asyncio
+import atexit
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
+from django.core.management import call_command
+from django.core.servers.basehttp import WSGIRequestHandler, WSGIServer
+
+from broker.dispatcher import Dispatcher
+from jobs.queues import get_queue
+
+
+class RequestHandler(WSGIRequestHandler):
+    """Keeps the request target as it came: a destination's `%2F` must survive."""
+
+    def get_environ(self) -> dict[str, Any]:
+        return super().get_environ() | {"RAW_URI": self.path}
+
+
+class Server(WSGIServer):
+    """Django's development server, with our request handler."""
+
+    def __init__(self, address: Any, handler: Any, **options: Any) -> None:
+        super().__init__(address, RequestHandler, **options)
+
+
+class Command(RunserverCommand):
+    help = "Migrate, serve the site and run the queue's dispatcher; reload when code changes."
+    server_cls = Server
+
+    def add_arguments(self, parser: Any) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--port", type=int, default=settings.PORT, help="default: %(default)s")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        options["addrport"] = options["addrport"] or str(options["port"])
+        super().handle(*args, **options)
+
+    def inner_run(self, *args: Any, **options: Any) -> None:
+        """What the reloader runs, and runs again when code has changed."""
+        call_command("migrate", verbosity=0)
+        super().inner_run(*args, **options)
+
+    def on_bind(self, server_port: int) -> None:
+        if settings.RUN_DISPATCHER:
+            run_dispatcher_in_thread()
+        host = f"[{self.addr}]" if self._raw_ipv6 else self.addr
+        self.stdout.write(
+            f"Open http://{host}:{server_port}/ and click. Queue: {get_queue().name}.\n"
+            "Stop with Ctrl-C.\n"
+        )
+
+
+def run_dispatcher_in_thread() -> None:
+    """Give the dispatcher an event loop of its own; at exit it gives back its messages."""
+    dispatcher = Dispatcher()
+    loop = asyncio.new_event_loop()
+
+    async def start() -> None:
+        dispatcher.start()
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(start())
+        loop.run_forever()
+
+    def stop() -> None:
+        asyncio.run_coroutine_threadsafe(dispatcher.stop(grace_seconds=0), loop).result(timeout=3)
+        loop.call_soon_threadsafe(loop.stop)
+
+    threading.Thread(target=run, name="dispatcher", daemon=True).start()
+    atexit.register(stop)

@@ -1,0 +1,303 @@
+"""Publish a message: one small interface, two queues behind it.
+
+The visitor has clicked. `send` saves the job and hands its message to a queue: our own
+database (`broker`, in the job's own transaction) or hosted QStash (one HTTP call). From here
+on the message is the queue's, until it POSTs it to jobs/api.py.
+"""
+
+import asyncio
+import functools
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
+
+import requests
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.core.cache import cache
+from django.db import transaction
+
+import broker.models
+import broker.publishing
+from groupcommit.writer import writer
+from jobs.models import Job
+
+RETRIES = 3
+RETRY_DELAYS_MS = "1000 * pow(2, retried)"
+TIMEOUT_SECONDS = 25
+CONNECT_AND_READ_SECONDS = (5, 10)
+CONNECTION_TRIES = 3
+# The page asks every half second; QStash's log is asked less often.
+LOG_SECONDS = 2
+
+
+class PublishError(Exception):
+    """The queue did not take the message. The text says why and what to do."""
+
+
+class NoRoute(PublishError):
+    """QStash could not be reached."""
+
+
+class PublishTimeout(PublishError):
+    """QStash did not answer in time."""
+
+
+class BadToken(PublishError):
+    """QStash does not know the token."""
+
+
+class RateLimited(PublishError):
+    """The account has used up a limit of QStash's."""
+
+
+class Refused(PublishError):
+    """QStash has said no, in words of its own."""
+
+
+class Attempt(NamedTuple):
+    """One delivery of a message, as the queue's log tells it.
+
+    `status` is None and `seconds` too while it runs; `error` says what went wrong.
+    """
+
+    number: int
+    at: datetime
+    status: int | None = None
+    error: str = ""
+    seconds: float | None = None
+    next_at: datetime | None = None
+
+
+class Queue(Protocol):
+    """What the tutorial needs of a queue."""
+
+    name: str
+
+    def send(self, job: Job, site: str) -> None:
+        """Save a job and publish its message; a PublishError leaves it saved, not sent."""
+
+    async def asend(self, job: Job, site: str) -> None:
+        """The same, without holding a thread or a transaction while it waits."""
+
+    async def attempts(self, message_id: str) -> list[Attempt]:
+        """What the queue has done with a message so far; PublishError if it cannot say."""
+
+
+def retry_delay_seconds(retried: int) -> float:
+    """What RETRY_DELAYS_MS comes to: 1, 2, 4 seconds."""
+    return float(2**retried)
+
+
+def message_headers(job: Job, site: str) -> dict[str, str]:
+    """The message's options, as QStash's headers.
+    https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
+    """
+    return {
+        "Content-Type": "application/json",
+        "Upstash-Retries": str(RETRIES),
+        "Upstash-Retry-Delay": RETRY_DELAYS_MS,
+        "Upstash-Timeout": f"{TIMEOUT_SECONDS}s",
+        "Upstash-Failure-Callback": f"{site}/api/job-failed",
+        # Publishing again, after an answer that was lost, must not start the job twice.
+        "Upstash-Deduplication-Id": f"job-{job.id}",
+    }
+
+
+def message_body(job: Job) -> bytes:
+    return json.dumps({"hello": "world", "job_id": job.id}).encode()
+
+
+def destination(site: str) -> str:
+    return f"{site}/api/long-task"
+
+
+class EmbeddedQueue:
+    """Our own database: the message is a row, written in the job's transaction."""
+
+    name = "embedded"
+
+    def send(self, job: Job, site: str) -> None:
+        try:
+            with transaction.atomic():
+                job.message_id = broker.publishing.publish(
+                    destination(site), message_headers(job, site), message_body(job)
+                ).message_id
+                job.status, job.error = Job.Status.QUEUED, ""
+                job.save()
+        except broker.publishing.PublishError as error:
+            raise Refused(f"The queue refused the message: {error}.") from error
+
+    async def asend(self, job: Job, site: str) -> None:
+        await writer.write(lambda: self.send(job, site))
+
+    async def attempts(self, message_id: str) -> list[Attempt]:
+        events = broker.models.Event.objects.filter(message__message_id=message_id)
+        fields = ("state", "time", "error", "response_status", "next_delivery_time")
+        return read_attempts([line async for line in events.order_by("id").values(*fields)])
+
+
+class HostedQueue:
+    """QStash: publishing is one HTTP call. https://upstash.com/docs/qstash"""
+
+    name = "hosted QStash"
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = repaired_qstash_url(url)
+        self.http = requests.Session()
+        self.http.headers["Authorization"] = f"Bearer {token}"
+
+    def send(self, job: Job, site: str) -> None:
+        async_to_sync(self.asend)(job, site)
+
+    async def asend(self, job: Job, site: str) -> None:
+        await writer.write(job.save)
+        try:
+            message_id = await asyncio.to_thread(self.publish, job, site)
+        except PublishError as error:
+            reason = str(error)
+            await writer.write(lambda: job.mark_not_sent(reason))
+            raise
+        await writer.write(lambda: job.mark_sent(message_id))
+
+    def publish(self, job: Job, site: str) -> str:
+        """POST the message to QStash; its id, or a PublishError with the cause."""
+        response = self.call(
+            "POST",
+            f"/v2/publish/{destination(site)}",
+            data=message_body(job),
+            headers=message_headers(job, site),
+        )
+        try:
+            return str(response.json()["messageId"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(
+                f"{self.url} answered, but not as QStash does: {response.text[:200]!r}. "
+                "Check QSTASH_URL."
+            ) from error
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One request, again only if the connection failed; 2xx, or a PublishError."""
+        for tries_left in reversed(range(CONNECTION_TRIES)):
+            try:
+                response = self.http.request(
+                    method,
+                    self.url + path,
+                    timeout=CONNECT_AND_READ_SECONDS,
+                    allow_redirects=False,
+                    **options,
+                )
+                break
+            except requests.Timeout as error:
+                raise PublishTimeout(
+                    f"{self.url} did not answer in time. Try again in a moment."
+                ) from error
+            except requests.ConnectionError as error:
+                if not tries_left:
+                    raise NoRoute(
+                        f"{self.url} cannot be reached. Check QSTASH_URL and the network."
+                    ) from error
+        raise_for_status(response)
+        return response
+
+    async def attempts(self, message_id: str) -> list[Attempt]:
+        key = f"attempts at {message_id}"
+        if (known := cache.get(key)) is None:
+            known = await asyncio.to_thread(self.fetch_attempts, message_id)
+            cache.set(key, known, LOG_SECONDS)
+        return known
+
+    def fetch_attempts(self, message_id: str) -> list[Attempt]:
+        answer = self.call("GET", f"/v2/events?messageId={quote(message_id)}")
+        try:
+            events = answer.json()["events"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"{self.url} did not answer with a log.") from error
+        return read_attempts(
+            {
+                "state": event["state"],
+                "time": event["time"],
+                "error": event.get("error", ""),
+                "response_status": event.get("responseStatus"),
+                "next_delivery_time": event.get("nextDeliveryTime"),
+            }
+            for event in reversed(events)
+        )
+
+
+def raise_for_status(response: requests.Response) -> None:
+    """Turn an answer that is no 2xx into a named error; the one place that reads statuses."""
+    if 200 <= response.status_code <= 299:
+        return
+    try:
+        words = str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        words = response.text[:200]
+    if response.status_code == 401:
+        raise BadToken(f"QStash does not accept the token ({words}). Check QSTASH_TOKEN.")
+    if response.status_code == 429:
+        raise RateLimited(f"QStash's limit is used up. {reset_in_words(response)}")
+    raise Refused(f"QStash answered HTTP {response.status_code}: {words}")
+
+
+def reset_in_words(response: requests.Response) -> str:
+    """When a limit is lifted, from the `RateLimit-Reset` headers in unix seconds."""
+    for name in ("RateLimit-Reset", "Burst-RateLimit-Reset"):
+        if (reset := response.headers.get(name, "")).isdigit():
+            moment = datetime.fromtimestamp(int(reset), UTC)
+            return f"It is lifted at {moment:%Y-%m-%d %H:%M:%S} UTC."
+    return "Try again later."
+
+
+def read_attempts(events: Any) -> list[Attempt]:
+    """The attempts in a message's log, its lines oldest first."""
+    attempts: list[Attempt] = []
+    for event in events:
+        at = datetime.fromtimestamp(event["time"] / 1000, UTC)
+        if event["state"] == "ACTIVE":
+            attempts.append(Attempt(len(attempts) + 1, at))
+        elif attempts and event["state"] in {"ERROR", "DELIVERED"}:
+            attempts[-1] = attempts[-1]._replace(
+                status=event["response_status"],
+                error=event["error"],
+                seconds=(at - attempts[-1].at).total_seconds(),
+            )
+        elif attempts and event["state"] == "RETRY" and event["next_delivery_time"]:
+            next_at = datetime.fromtimestamp(event["next_delivery_time"] / 1000, UTC)
+            attempts[-1] = attempts[-1]._replace(next_at=next_at)
+    return attempts
+
+
+def repaired_qstash_url(url: str) -> str:
+    """QSTASH_URL without a trailing slash or a `/v2/publish` tail; PublishError if unusable."""
+    repaired = url.strip().rstrip("/")
+    for tail in ("/publish", "/v2"):
+        repaired = repaired.removesuffix(tail).rstrip("/")
+    parts = urlsplit(repaired)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+        raise PublishError(
+            f"QSTASH_URL is {url!r}. It must be the bare address of QStash, such as "
+            "https://qstash.upstash.io"
+        )
+    return repaired
+
+
+@functools.cache
+def hosted(url: str, token: str) -> HostedQueue:
+    """One HTTP session for as long as the settings stay the same."""
+    return HostedQueue(url, token)
+
+
+def get_queue() -> Queue:
+    """The queue that the settings choose."""
+    if settings.QUEUE_BACKEND == "hosted":
+        return hosted(settings.QSTASH_URL, settings.QSTASH_TOKEN)
+    return EmbeddedQueue()
+
+
+def queue_is_stuck() -> bool:
+    """Whether messages are due in our own queue and nothing claims them."""
+    now = int(time.time() * 1000)
+    return settings.QUEUE_BACKEND == "embedded" and broker.models.queue_is_stuck(now)

@@ -1,0 +1,120 @@
+"""What a receiver must check before it believes a message.
+
+The message has just arrived from the queue, or from someone who pretends to be the queue.
+Nothing of it is parsed until its signature fits the raw bytes; then jobs/api.py gets it.
+https://upstash.com/docs/qstash/howto/signature
+"""
+
+import base64
+import hashlib
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
+
+import jwt
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from jobs.addresses import site_url
+
+logger = logging.getLogger(__name__)
+
+CLOCK_TOLERANCE_SECONDS = 5
+LARGEST_BODY = 1024 * 1024
+
+
+class SignatureError(Exception):
+    """The message is not from our queue, not for this URL, not whole or not current."""
+
+
+class Delivery(NamedTuple):
+    """A message whose signature has been checked."""
+
+    body: bytes
+    message_id: str
+    retried: int
+
+    @property
+    def attempt(self) -> int:
+        return self.retried + 1
+
+
+type SignedView = Callable[[HttpRequest, Delivery], Awaitable[HttpResponse]]
+
+
+def verify(signature: str, body: bytes, url: str, keys: Sequence[str]) -> dict[str, Any]:
+    """The claims of a signature that fits; SignatureError says what does not.
+
+    Keys are tried in order, the next one only if the signature is not of the one before:
+    after a rotation, messages signed with either key are on their way.
+    """
+    claims = decode(signature, [key for key in keys if key])
+    if not same(str(claims["sub"]), url):
+        raise SignatureError(f"signed for {claims['sub']}, received at {url}")
+    body_hash = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode()
+    if not same(str(claims["body"]).rstrip("="), body_hash.rstrip("=")):
+        raise SignatureError("the body is not the one that was signed")
+    return claims
+
+
+def decode(signature: str, keys: Sequence[str]) -> dict[str, Any]:
+    """Claims signed with one of the keys by HMAC-SHA256, and valid now."""
+    for key in keys:
+        try:
+            return jwt.decode(
+                signature,
+                key,
+                algorithms=["HS256"],
+                issuer="Upstash",
+                leeway=CLOCK_TOLERANCE_SECONDS,
+                options={"require": ["iss", "sub", "exp", "nbf", "body"]},
+            )
+        except jwt.InvalidSignatureError:
+            continue
+        except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError) as error:
+            raise SignatureError(str(error) or "the signature cannot be read") from error
+    raise SignatureError("signed with none of our keys")
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two texts are equal, in a time that does not tell how far they agree."""
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def signed(view: SignedView) -> Callable[[HttpRequest], Awaitable[HttpResponse]]:
+    """Let a view see only messages that our queue has signed for its URL; 403 otherwise."""
+
+    @csrf_exempt
+    @require_POST
+    @wraps(view)
+    async def wrapper(request: HttpRequest) -> HttpResponse:
+        body = request.read(LARGEST_BODY + 1)
+        if len(body) > LARGEST_BODY:
+            return JsonResponse({"error": f"more than {LARGEST_BODY} bytes"}, status=413)
+        url = site_url(request) + request.get_full_path()
+        try:
+            verify(
+                request.headers.get("Upstash-Signature", ""),
+                body,
+                url,
+                [settings.QSTASH_CURRENT_SIGNING_KEY, settings.QSTASH_NEXT_SIGNING_KEY],
+            )
+        except SignatureError as error:
+            logger.warning("refused a message", extra={"url": url, "reason": str(error)})
+            shown = f"invalid signature: {error}" if settings.DEBUG else "invalid signature"
+            return JsonResponse({"error": shown}, status=403)
+        retried = request.headers.get("Upstash-Retried", "")
+        return await view(
+            request,
+            Delivery(
+                body=body,
+                message_id=request.headers.get("Upstash-Message-Id", "")[:128],
+                retried=int(retried) if retried.isascii() and retried.isdigit() else 0,
+            ),
+        )
+
+    return wrapper

@@ -1,0 +1,63 @@
+"""The entry point for gunicorn: requests to Django, and the dispatcher beside it.
+
+A message passes here twice: the dispatcher that carries it starts with the server, and
+its POST to `/api/long-task` comes in through `Site` like anybody's request.
+"""
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobsite.settings")
+
+import django
+
+django.setup(set_prefix=False)
+
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+
+from broker.dispatcher import Dispatcher
+
+
+class Site(ASGIHandler):
+    """Django's handler, with one thread for all synchronous work instead of one a request.
+
+    Django gives every request a thread of its own and keeps it until the answer is sent:
+    a thousand waiting tasks would be a thousand idle threads. Without that context,
+    synchronous views and queries of a process take turns in one thread, and a request
+    that waits holds none.
+    https://docs.djangoproject.com/en/6.1/topics/async/
+    """
+
+    dispatcher: Dispatcher | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self.lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self.handle(scope, receive, send)
+        else:
+            raise ValueError(f"This site does not speak {scope['type']}.")
+
+    async def lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Run the dispatcher from the server's start to its end.
+        https://asgi.readthedocs.io/en/latest/specs/lifespan.html
+        """
+        await receive()
+        if settings.RUN_DISPATCHER:
+            self.dispatcher = Dispatcher()
+            self.dispatcher.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if self.dispatcher:
+            await self.dispatcher.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def drain(self) -> None:
+        """Claim no more messages: the server has been told to end (see gunicorn.conf.py)."""
+        if self.dispatcher:
+            self.dispatcher.stop_claiming()
+
+
+application = Site()

@@ -1,0 +1,227 @@
+"""Every setting of the site, and the only place that reads the environment.
+
+A message has not been born yet: here it is decided which queue will carry it
+(`QUEUE_BACKEND`), where it will be delivered (`PUBLIC_URL`) and which keys sign it.
+"""
+
+import hashlib
+import hmac
+import secrets
+from os import environ as env
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.csp import CSP
+from dotenv import load_dotenv
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+load_dotenv(BASE_DIR / ".env")
+
+
+def flag(name: str, default: bool = False) -> bool:
+    """Read a yes/no variable; an unknown word is an error, not a silent no."""
+    word = env.get(name, "").strip().lower()
+    if word in {"", "0", "false", "no", "off", "1", "true", "yes", "on"}:
+        return word in {"1", "true", "yes", "on"} if word else default
+    raise ImproperlyConfigured(f"{name}={word!r} is not a yes or no. Use 1 or 0.")
+
+
+def number(name: str, default: int) -> int:
+    """Read a whole number, at least 1."""
+    text = env.get(name, "").strip() or str(default)
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of at least 1.")
+
+
+def url(name: str, default: str = "") -> str:
+    """Read an http(s) URL without its trailing slash."""
+    text = env.get(name, "").strip().rstrip("/") or default
+    if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
+        raise ImproperlyConfigured(
+            f"{name}={text!r} is not a URL. Write it whole, such as https://jobs.example.com"
+        )
+    return text
+
+
+def secret_key() -> str:
+    """The site's secret; in development one is made up once and kept in `.secret-key`."""
+    if key := env.get("SECRET_KEY", "").strip():
+        return key
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set. Set it to a long random text, the same for every "
+            "process of the site, or set DEBUG=1 on your own machine."
+        )
+    file = BASE_DIR / ".secret-key"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(48))
+    return file.read_text()
+
+
+def derived(purpose: str) -> str:
+    """A secret of its own for one purpose, computed from SECRET_KEY: 32 hex digits."""
+    return hmac.new(SECRET_KEY.encode(), purpose.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+DEBUG = flag("DEBUG")
+SECRET_KEY = secret_key()
+
+# Where the queue reaches this site. Empty: the host of the visitor's own request.
+# Heroku sets the app's domain once `heroku labs:enable runtime-dyno-metadata` is on.
+PUBLIC_URL = (
+    url("PUBLIC_URL")
+    or url("RENDER_EXTERNAL_URL")
+    or (f"https://{name}" if (name := env.get("HEROKU_APP_DEFAULT_DOMAIN_NAME")) else "")
+    or (f"https://{name}-8000.app.github.dev" if (name := env.get("CODESPACE_NAME")) else "")
+)
+PORT = number("PORT", 8000)
+
+# The queue: hosted QStash as soon as there is a token, else our own database.
+# The names are QStash's own: https://upstash.com/docs/qstash/howto/signature
+QSTASH_TOKEN = env.get("QSTASH_TOKEN", "").strip()
+QSTASH_URL = env.get("QSTASH_URL", "").strip() or "https://qstash.upstash.io"
+QUEUE_BACKEND = "hosted" if QSTASH_TOKEN else "embedded"
+QSTASH_CURRENT_SIGNING_KEY = env.get("QSTASH_CURRENT_SIGNING_KEY", "").strip()
+QSTASH_NEXT_SIGNING_KEY = env.get("QSTASH_NEXT_SIGNING_KEY", "").strip()
+if QUEUE_BACKEND == "embedded":
+    QSTASH_CURRENT_SIGNING_KEY = QSTASH_CURRENT_SIGNING_KEY or f"sig_{derived('current key')}"
+    QSTASH_NEXT_SIGNING_KEY = QSTASH_NEXT_SIGNING_KEY or f"sig_{derived('next key')}"
+
+# Where the ten requests go. Empty: each visitor's own bin of this site's catcher.
+LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
+
+# The embedded queue. Its HTTP interface answers whoever knows BROKER_TOKEN.
+BROKER_TOKEN = env.get("BROKER_TOKEN", "").strip() or derived("broker token")
+BROKER_SIGNING_KEY = QSTASH_CURRENT_SIGNING_KEY
+BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 1000)
+BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
+# RUN_DISPATCHER=0 where `manage.py run_dispatcher` runs in a process of its own.
+RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and QUEUE_BACKEND == "embedded"
+
+INSTALLED_APPS = [
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "jobs",
+    "broker",
+    "catcher",
+]
+
+# All of them run on the event loop: see jobsite/middleware.py for why that matters.
+MIDDLEWARE = [
+    "jobsite.middleware.SecurityMiddleware",
+    "jobsite.middleware.WhiteNoiseMiddleware",
+    "jobsite.middleware.ContentSecurityPolicyMiddleware",
+    "jobsite.middleware.SessionMiddleware",
+    "jobsite.middleware.CsrfViewMiddleware",
+    "jobsite.middleware.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "jobsite.urls"
+ASGI_APPLICATION = "jobsite.asgi.application"
+WSGI_APPLICATION = "jobsite.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": ["django.template.context_processors.request"],
+            "builtins": ["django.templatetags.static", "django_htmx.templatetags.django_htmx"],
+        },
+    },
+]
+
+DATABASES = {
+    "default": dj_database_url.parse(
+        env.get("DATABASE_URL", "").strip() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+    )
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # WAL lets readers go on while the one writer commits; FULL makes each commit
+    # outlive a power cut; IMMEDIATE takes the write lock up front, so that a
+    # transaction waits for its turn instead of failing half way.
+    # https://docs.djangoproject.com/en/6.1/ref/databases/#sqlite-notes
+    DATABASES["default"] |= {
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        },
+        # Threads and processes share a file; they could not share ":memory:".
+        "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
+    }
+else:
+    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 8}}
+
+# The session only names the visitor, so it fits into its own signed cookie.
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+SESSION_COOKIE_AGE = 365 * 24 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+ALLOWED_HOSTS += [host for host in env.get("ALLOWED_HOSTS", "").split(",") if host]
+ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+
+# Nothing from another origin, nothing inline.
+SECURE_CSP = {
+    "default-src": [CSP.SELF],
+    "object-src": [CSP.NONE],
+    "base-uri": [CSP.NONE],
+    "form-action": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+}
+X_FRAME_OPTIONS = "DENY"
+# The job's URL is all one needs to see it: it must not leak to other sites.
+SECURE_REFERRER_POLICY = "same-origin"
+# HTTPS is the rule; a site that says it is reached over plain http, or a
+# developer's own machine, is the exception.
+SERVED_OVER_HTTPS = not DEBUG and not PUBLIC_URL.startswith("http://")
+SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS
+# A platform's health check may come without TLS and without our host name.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SERVED_OVER_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_HTTPS
+if ON_RENDER or ON_HEROKU:
+    # Their routers set this header themselves; anywhere else a client could forge it.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "jobsite.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}
+        for name in ["jobs", "broker", "catcher", "groupcommit"]
+    },
+}

@@ -1,0 +1,59 @@
+// What htmx leaves to the page: saying that the server cannot be reached, and keeping the
+// focus on the button. Polling itself goes on: htmx asks again at the next tick.
+(() => {
+  const offline = () => document.getElementById("offline");
+  const announce = (text) => {
+    document.getElementById("announcement").textContent = text;
+  };
+  const isStart = (event) => event.detail.elt.id === "start";
+
+  function lost(event) {
+    if (isStart(event)) {
+      failed("The server did not answer. Try again in a moment.");
+    } else if (offline().hidden) {
+      offline().hidden = false;
+      announce("Connection lost.");
+    }
+  }
+
+  function failed(reason) {
+    const notice = document.createElement("p");
+    notice.className = "notice problem";
+    notice.textContent = `✕ Failed to start background job. ${reason}`;
+    document.getElementById("result").replaceChildren(notice);
+    announce(notice.textContent.slice(2));
+  }
+
+  function refused(event) {
+    const status = event.detail.xhr.status;
+    if (isStart(event)) {
+      failed(
+        status === 403
+          ? "This page is too old. Reload it, and check that cookies are allowed."
+          : `The server answered with an error (HTTP ${status}). Try again in a moment.`,
+      );
+    } else if (status >= 500) {
+      lost(event);
+    }
+  }
+
+  function answered(event) {
+    if (event.detail.successful && !offline().hidden) {
+      offline().hidden = true;
+      announce("Connected again.");
+    }
+    if (isStart(event)) {
+      // Disabling a button takes its focus away; give it back where nothing else took it.
+      setTimeout(() => {
+        if (document.activeElement === document.body) {
+          event.detail.elt.querySelector("button").focus();
+        }
+      });
+    }
+  }
+
+  document.addEventListener("htmx:sendError", lost);
+  document.addEventListener("htmx:timeout", lost);
+  document.addEventListener("htmx:responseError", refused);
+  document.addEventListener("htmx:afterRequest", answered);
+})();
