@@ -4,6 +4,8 @@ A message is delivered by whichever worker's dispatcher claims it, to whichever 
 accepts its POST.
 """
 
+import asyncio
+import gc
 import os
 import signal
 
@@ -24,10 +26,6 @@ keepalive = 5
 # A dropped connection ends its view at once, so that the job can be taken up again.
 asgi_disconnect_grace_period = 1
 
-if not os.environ.get("DYNO"):
-    # A worker's heartbeat file belongs in memory where there is room for it.
-    worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
-
 
 def post_worker_init(worker):
     """On SIGTERM stop claiming messages before gunicorn stops taking requests."""
@@ -37,3 +35,19 @@ def post_worker_init(worker):
         worker.handle_exit_signal()
 
     worker.loop.add_signal_handler(signal.SIGTERM, drain)
+    worker.loop.create_task(listen_deeper(worker))
+    # Look for garbage less often: what a thousand waiting messages hold is none.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
+async def listen_deeper(worker):
+    """Give the sockets the backlog set above; the ASGI worker listens with asyncio's 100.
+
+    What does not fit is dropped, and the client's kernel tries again a whole second later.
+    https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.create_server
+    """
+    while len(worker.servers) < len(worker.sockets):
+        await asyncio.sleep(0.01)
+    for listener in worker.sockets:
+        listener.sock.listen(backlog)

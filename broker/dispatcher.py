@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import aiohttp
 from django.conf import settings
@@ -20,14 +21,20 @@ from django.db import Error
 from broker import delivery, wakeup
 from broker.delivery import Outcome
 from broker.models import (
+    DeadLetter,
     Event,
     Message,
     Pulse,
+    Row,
+    State,
+    Verdict,
     now_ms,
     remove_stale_pulses,
+    settle,
 )
 from broker.publishing import publish_failure_callback
 from broker.retry import delay_ms
+from groupcommit.statements import insert_all, one_by_one
 from groupcommit.writer import writer
 
 logger = logging.getLogger(__name__)
@@ -109,17 +116,7 @@ class Dispatcher:
 
     async def pulse(self, now: int) -> None:
         """Say that this dispatcher lives, and prolong its claims."""
-        in_flight = len(self.in_flight)
-
-        def write() -> None:
-            Pulse.objects.update_or_create(
-                dispatcher=self.name, defaults={"seen_at": now, "in_flight": in_flight}
-            )
-            remove_stale_pulses(now)
-            if in_flight:
-                Message.objects.renew(self.name, now, self.lease_ms)
-
-        await writer.write(write)
+        await writer.write(show_pulse, (self.name, now, len(self.in_flight), self.lease_ms))
         self.pulsed_at = now
 
     async def claim(self) -> tuple[list[Message], int | None]:
@@ -127,15 +124,10 @@ class Dispatcher:
         room = min(self.limit - len(self.in_flight), CLAIM_AT_ONCE)
         if room <= 0:
             return [], None
-        now = self.clock()
-
-        def write() -> tuple[list[Message], int | None]:
-            claimed = Message.objects.claim(self.name, now, self.lease_ms, room)
-            later = Message.objects.filter(due_at__gt=now).exclude(claimed_by=self.name)
-            next_due = later.order_by("due_at").values_list("due_at", flat=True).first()
-            return claimed, next_due
-
-        claimed, next_due_at = await writer.write(write)
+        rows, next_due_at = await writer.write(
+            claim_due, (self.name, self.clock(), self.lease_ms, room)
+        )
+        claimed = [Message.from_row(row) for row in rows]
         for message in claimed:
             task = asyncio.create_task(self.carry(message), name=message.message_id)
             self.in_flight[message.id] = task
@@ -156,7 +148,7 @@ class Dispatcher:
         now = self.clock()
         while True:
             try:
-                await writer.write(lambda: settle(message, outcome, now))
+                await writer.write(settle_all, Settlement(message, outcome, now))
                 break
             except Error:
                 logger.exception("cannot settle", extra={"message_id": message.message_id})
@@ -186,16 +178,11 @@ class Dispatcher:
         for task in (unfinished := list(self.in_flight.values())):
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-        await writer.write(self.leave)
+        await writer.write(leave, (self.name, self.clock()))
         await self.close()
         logger.info(
             "dispatcher stopped", extra={"dispatcher": self.name, "given_back": len(unfinished)}
         )
-
-    def leave(self) -> None:
-        if Message.objects.give_back(self.name, self.clock()):
-            wakeup.on_commit()
-        remove_stale_pulses(self.clock(), [self.name])
 
     async def close(self) -> None:
         """Close the connections."""
@@ -204,27 +191,104 @@ class Dispatcher:
             self.session = None
 
 
-def settle(message: Message, outcome: Outcome, now: int) -> None:
-    """Move a message on from ACTIVE: delivered, to be tried again, or failed."""
-    event = Event(
-        state="DELIVERED" if outcome.accepted else "ERROR",
-        error=outcome.error,
-        response_status=outcome.status or None,
+class Settlement(NamedTuple):
+    """An attempt that has ended, to be written down."""
+
+    message: Message
+    outcome: Outcome
+    now: int
+
+    def verdict(self) -> Verdict:
+        """Delivered, failed for good, or to be tried again."""
+        message, outcome, now = self
+        if outcome.accepted:
+            return Verdict(message, State.DELIVERED, now)
+        if outcome.hopeless or message.retried >= message.max_retries:
+            return Verdict(message, State.FAILED, now)
+        expression = message.retry_delay_expression
+        delay = delay_ms(message.retried, expression, outcome.header, now)
+        return Verdict(message, State.RETRY, now, delay)
+
+    def event(self) -> Event:
+        """What came back, as a line of the log."""
+        return Event(
+            message=self.message,
+            state=State.DELIVERED if self.outcome.accepted else State.ERROR,
+            time=self.now,
+            error=self.outcome.error,
+            response_status=self.outcome.status or None,
+            response_header=self.outcome.header,
+            response_body=self.outcome.body,
+        )
+
+
+@one_by_one
+def show_pulse(pulse: tuple[str, int, int, int]) -> None:
+    """Write a dispatcher's sign of life, and prolong its claims."""
+    name, now, in_flight, lease_ms = pulse
+    Pulse.objects.update_or_create(
+        dispatcher=name, defaults={"seen_at": now, "in_flight": in_flight}
+    )
+    remove_stale_pulses(now)
+    if in_flight:
+        Message.objects.renew(name, now, lease_ms)
+
+
+@one_by_one
+def claim_due(wanted: tuple[str, int, int, int]) -> tuple[list[Row], int | None]:
+    """Claim for a dispatcher; the rows, and when the next message will be due."""
+    name, now, lease_ms, limit = wanted
+    rows = Message.objects.claim(name, now, lease_ms, limit)
+    return rows, Message.objects.next_due_at(name, now)
+
+
+@one_by_one
+def leave(who: tuple[str, int]) -> None:
+    """Give back what a dispatcher still holds, and forget it."""
+    name, now = who
+    if Message.objects.give_back(name, now):
+        wakeup.on_commit()
+    remove_stale_pulses(now, [name])
+
+
+def settle_all(settlements: list[Settlement]) -> list[bool]:
+    """Write down what became of attempts; False where the claim had been lost."""
+    verdicts = [settlement.verdict() for settlement in settlements]
+    moved = settle(verdicts)
+    events: list[Event] = []
+    for settlement, verdict, won in zip(settlements, verdicts, moved, strict=True):
+        if won:
+            events.append(settlement.event())
+            events += events_after(verdict, settlement.outcome)
+    insert_all(events)
+    for settlement, verdict, won in zip(settlements, verdicts, moved, strict=True):
+        if won and verdict.state == State.FAILED:
+            bury(settlement)
+    return moved
+
+
+def events_after(verdict: Verdict, outcome: Outcome) -> list[Event]:
+    """The log's second line about an attempt that failed: another one follows, or none."""
+    message, state, now, delay = verdict
+    log = {"message_id": message.message_id, "attempt": message.retried + 1}
+    if state == State.DELIVERED:
+        logger.info("delivered", extra=log | {"status": outcome.status})
+        return []
+    if state == State.FAILED:
+        logger.warning("failed for good", extra=log | {"error": outcome.error})
+        return [Event(message=message, state=state, time=now, error=outcome.error)]
+    logger.warning("will be tried again", extra=log | {"error": outcome.error, "in_ms": delay})
+    return [Event(message=message, state=state, time=now, next_delivery_time=now + delay)]
+
+
+def bury(settlement: Settlement) -> None:
+    """Keep a failed message as a dead letter, and tell its failure callback."""
+    message, outcome, now = settlement
+    letter = DeadLetter.objects.create(
+        message=message,
+        failed_at=now,
+        response_status=outcome.status,
         response_header=outcome.header,
         response_body=outcome.body,
     )
-    log = {"message_id": message.message_id, "attempt": message.retried + 1}
-    if outcome.accepted:
-        if message.deliver(now, event):
-            logger.info("delivered", extra=log | {"status": outcome.status})
-    elif outcome.hopeless or message.retried >= message.max_retries:
-        if letter := message.fail(now, event):
-            publish_failure_callback(message, letter)
-            logger.warning("failed for good", extra=log | {"error": outcome.error})
-    else:
-        delay = delay_ms(
-            message.retried, message.retry_delay_expression, outcome.header, now
-        )
-        if message.retry(now, event, delay):
-            extra = log | {"error": outcome.error, "next_in_ms": delay}
-            logger.warning("will be tried again", extra=extra)
+    publish_failure_callback(message, letter)

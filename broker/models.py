@@ -5,17 +5,22 @@ settles it, and each of those steps is one conditional UPDATE and one `Event`. T
 milliseconds throughout, as on QStash's wire.
 """
 
+import functools
+import json
 import secrets
-import string
 import time
-from collections.abc import Collection, Iterable
-from typing import Any, Self
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Self
 
-from django.db import connection, models
-from django.db.models import F, Q
+from django.db import DEFAULT_DB_ALIAS, connection, models
+from django.db.models import Q
 
-ALPHABET = string.ascii_letters + string.digits
+from groupcommit.statements import places, update_returning
+
 DEDUPLICATION_WINDOW_MS = 10 * 60 * 1000
+
+
+type Row = tuple[Any, ...]
 
 
 def now_ms() -> int:
@@ -23,9 +28,9 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def new_id(prefix: str, length: int = 28) -> str:
-    """An id that cannot be guessed, such as `msg_4Xk…`."""
-    return f"{prefix}_" + "".join(secrets.choice(ALPHABET) for _ in range(length))
+def new_id(prefix: str) -> str:
+    """An id that cannot be guessed, such as `msg_0f3a…`: 128 random bits."""
+    return f"{prefix}_{secrets.token_hex(16)}"
 
 
 def new_message_id() -> str:
@@ -46,7 +51,7 @@ class State(models.TextChoices):
     CANCELED = "CANCELED"
 
 
-WAITING = (State.CREATED, State.RETRY)
+LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -54,56 +59,61 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Messages to be delivered now: their time has come, or their claim has expired."""
         return self.filter(due_at__lte=now)
 
-    def claim(self, dispatcher: str, now: int, lease_ms: int, limit: int) -> list["Message"]:
+    def claim(self, dispatcher: str, now: int, lease_ms: int, limit: int) -> list[Row]:
         """Take up to `limit` due messages for one dispatcher, until its lease ends.
 
         A message that another dispatcher holds can be taken once that claim has expired,
-        because its holder is presumed dead. One UPDATE decides who gets it.
+        because its holder is presumed dead. One UPDATE decides who gets it. The answer is
+        rows for `Message.from_row`, as the write lock should not wait for Python.
         """
-        due = self.due(now).exclude(claimed_by=dispatcher).order_by("due_at", "id")
-        if connection.features.has_select_for_update_skip_locked:
-            due = due.select_for_update(skip_locked=True)
-        before = {row["id"]: row for row in due.values("id", "state", "claimed_by")[:limit]}
-        claimed: list[Message] = []
-        for claim, ids in grouped(before.values()).items():
-            changed = self.filter(id__in=ids, due_at__lte=now, claimed_by=claim).update(
-                state=State.ACTIVE, claimed_by=dispatcher, due_at=now + lease_ms
+        skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id, state FROM broker_message WHERE due_at <= %s AND claimed_by <> %s"
+                f" ORDER BY due_at, id LIMIT %s{skip}",
+                [now, dispatcher, limit],
             )
-            if changed:
-                claimed += self.filter(id__in=ids, claimed_by=dispatcher).order_by("id")
-        Event.objects.bulk_create(claim_events(claimed, before, now))
-        return claimed
+            states = dict(cursor.fetchall())
+            if not states:
+                return []
+            cursor.execute(
+                "UPDATE broker_message SET state = 'ACTIVE', claimed_by = %s, due_at = %s"
+                f" WHERE id IN {places(1, len(states))} AND due_at <= %s AND claimed_by <> %s"
+                f" RETURNING {', '.join(Message.columns())}",
+                [dispatcher, now + lease_ms, *states, now, dispatcher],
+            )
+            rows = cursor.fetchall()
+        claimed = [row[0] for row in rows]
+        lost = [message for message in claimed if states[message] == State.ACTIVE]
+        Event.objects.log(
+            lost,
+            State.ERROR,
+            now,
+            "the attempt was lost: its dispatcher stopped renewing its claim",
+        )
+        Event.objects.log(claimed, State.ACTIVE, now)
+        return rows
+
+    def next_due_at(self, dispatcher: str, now: int) -> int | None:
+        """When the next message will be due that a dispatcher does not hold itself."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT due_at FROM broker_message WHERE due_at > %s AND claimed_by <> %s"
+                " ORDER BY due_at, id LIMIT 1",
+                [now, dispatcher],
+            )
+            row = cursor.fetchone()
+        return row[0] if row else None
 
     def renew(self, dispatcher: str, now: int, lease_ms: int) -> int:
         """Prolong every claim a dispatcher holds; how many those are."""
-        return self.filter(state=State.ACTIVE, claimed_by=dispatcher).update(
-            due_at=now + lease_ms
-        )
+        return self.filter(state=State.ACTIVE, claimed_by=dispatcher).update(due_at=now + lease_ms)
 
     def give_back(self, dispatcher: str, now: int) -> int:
         """Return what a dispatcher will not finish: it is due again at once."""
         return self.filter(state=State.ACTIVE, claimed_by=dispatcher).update(
             state=State.RETRY, claimed_by="", due_at=now
         )
-
-
-def grouped(rows: Iterable[dict[str, Any]]) -> dict[str, list[int]]:
-    """The ids of rows, by who holds them."""
-    ids: dict[str, list[int]] = {}
-    for row in rows:
-        ids.setdefault(row["claimed_by"], []).append(row["id"])
-    return ids
-
-
-def claim_events(
-    claimed: Iterable["Message"], before: dict[int, dict[str, Any]], now: int
-) -> Iterable["Event"]:
-    """An ACTIVE event each; first an ERROR where the attempt before was lost."""
-    for message in claimed:
-        if before[message.id]["state"] == State.ACTIVE:
-            lost = "The attempt was lost: its dispatcher stopped renewing its claim."
-            yield Event(message=message, state=State.ERROR, time=now, error=lost)
-        yield Event(message=message, state=State.ACTIVE, time=now)
 
 
 class Message(models.Model):
@@ -132,6 +142,7 @@ class Message(models.Model):
         default=dict, help_text="publish options of the failure callback, {name: value}"
     )
     labels = models.JSONField(default=list)
+    deduplication_key = models.CharField(max_length=255, blank=True)
 
     state = models.CharField(max_length=16, choices=State, default=State.CREATED)
     due_at = models.BigIntegerField(null=True)
@@ -144,48 +155,77 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["due_at", "id"], condition=Q(due_at__isnull=False), name="due"),
         ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "deduplication_key"],
+                condition=~Q(deduplication_key=""),
+                name="one_per_deduplication_key",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.message_id
 
-    def move(self, to: State, now: int, event: "Event", **fields: Any) -> bool:
-        """End the attempt under way: one UPDATE, which only its claimant can make."""
-        moved = Message.objects.filter(
-            id=self.id, state=State.ACTIVE, claimed_by=self.claimed_by
-        ).update(state=to, claimed_by="", **fields)
-        if moved:
-            event.message, event.time = self, now
-            event.save(force_insert=True)
-        return bool(moved)
+    @classmethod
+    @functools.cache
+    def columns(cls) -> list[str]:
+        """The table's columns, `id` first."""
+        return [field.column for field in cls._meta.concrete_fields]
 
-    def deliver(self, now: int, event: "Event") -> bool:
-        """ACTIVE to DELIVERED."""
-        return self.move(State.DELIVERED, now, event, due_at=None)
+    @classmethod
+    def from_row(cls, row: Row) -> "Message":
+        """A message from its columns' values as the database gives them."""
+        values = [
+            json.loads(value) if isinstance(field, models.JSONField) else value
+            for field, value in zip(cls._meta.concrete_fields, row, strict=True)
+        ]
+        return cls.from_db(DEFAULT_DB_ALIAS, [f.attname for f in cls._meta.concrete_fields], values)
 
-    def retry(self, now: int, event: "Event", delay_ms: int) -> bool:
-        """ACTIVE to RETRY, due after a delay."""
-        event.next_delivery_time = now + delay_ms
-        if not self.move(
-            State.RETRY, now, event, due_at=now + delay_ms, retried=F("retried") + 1
-        ):
-            return False
-        Event.objects.create(
-            message=self, state=State.RETRY, time=now, next_delivery_time=now + delay_ms
-        )
-        return True
 
-    def fail(self, now: int, event: "Event") -> "DeadLetter | None":
-        """ACTIVE to FAILED: no attempt is left, or none can help. Leaves a dead letter."""
-        if not self.move(State.FAILED, now, event, due_at=None):
-            return None
-        Event.objects.create(message=self, state=State.FAILED, time=now, error=event.error)
-        return DeadLetter.objects.create(
-            message=self,
-            failed_at=now,
-            response_status=event.response_status or 0,
-            response_header=event.response_header,
-            response_body=event.response_body,
-        )
+class Verdict(NamedTuple):
+    """Where an attempt leaves a message: DELIVERED, FAILED, or RETRY `delay_ms` from now."""
+
+    message: Message
+    state: State
+    now: int
+    delay_ms: int = 0
+
+
+def settle(verdicts: list[Verdict]) -> list[bool]:
+    """Move messages on from ACTIVE, in one UPDATE; False where the claim was lost."""
+    moved = update_returning(
+        "WITH verdict(id, dispatcher, state, due_at, retried) AS ({rows})"
+        " UPDATE broker_message SET state = verdict.state, claimed_by = '',"
+        " due_at = CASE WHEN verdict.state = 'RETRY' THEN verdict.due_at END,"
+        " retried = verdict.retried FROM verdict WHERE broker_message.id = verdict.id"
+        " AND broker_message.state = 'ACTIVE' AND claimed_by = verdict.dispatcher"
+        " RETURNING broker_message.id",
+        [
+            (
+                verdict.message.id,
+                verdict.message.claimed_by,
+                verdict.state,
+                verdict.now + verdict.delay_ms,
+                verdict.message.retried + (verdict.state == State.RETRY),
+            )
+            for verdict in verdicts
+        ],
+    )
+    ids = {message_id for (message_id,) in moved}
+    return [verdict.message.id in ids for verdict in verdicts]
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def log(self, messages: Sequence[int], state: State, now: int, error: str = "") -> None:
+        """Add the same line to the logs of several messages, without a row each in Python."""
+        if messages:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "INSERT INTO broker_event (message_id, state, time, error, response_header,"
+                    " response_body) SELECT id, %s, %s, %s, '{}', %s FROM broker_message"
+                    f" WHERE id IN {places(1, len(messages))} ORDER BY id",
+                    [state, now, error, b"", *messages],
+                )
 
 
 class Event(models.Model):
@@ -200,6 +240,8 @@ class Event(models.Model):
     response_body = models.BinaryField(default=bytes)
     next_delivery_time = models.BigIntegerField(null=True)
 
+    objects = EventQuerySet.as_manager()
+
     def __str__(self) -> str:
         return f"{self.state} {self.message_id}"
 
@@ -213,28 +255,13 @@ class DeadLetter(models.Model):
     response_header = models.JSONField(default=dict)
     response_body = models.BinaryField(default=bytes)
 
+    def __str__(self) -> str:
+        return self.dlq_id
+
     @property
     def dlq_id(self) -> str:
         """`<unix ms>-<seq>`, as QStash forms them."""
         return f"{self.failed_at}-{self.id}"
-
-    def __str__(self) -> str:
-        return self.dlq_id
-
-
-class Deduplication(models.Model):
-    """Which message a deduplication id stands for, until the window closes."""
-
-    account = models.CharField(max_length=64)
-    key = models.CharField(max_length=255)
-    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
-    expires_at = models.BigIntegerField()
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["account", "key"], name="one_per_key")]
-
-    def __str__(self) -> str:
-        return self.key
 
 
 class Pulse(models.Model):

@@ -1,7 +1,8 @@
 """A request's headers and body become a durable message.
 
-The publisher is waiting. Once `publish` has returned and its transaction has committed, the
-message outlives any crash, and the dispatcher is woken to claim it. Options are QStash's
+The publisher is waiting. `read_message` checks what is asked for, `store` writes it down; once
+that transaction has committed the message outlives any crash, and the dispatchers are woken
+to claim it. Options are QStash's
 headers: https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
 """
 
@@ -11,21 +12,21 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from django.db import transaction
-
 from broker import wakeup
 from broker.delivery import canonical
 from broker.models import (
     DEDUPLICATION_WINDOW_MS,
     DeadLetter,
-    Deduplication,
     Event,
     Message,
     State,
     now_ms,
 )
 from broker.retry import ExpressionError, duration_seconds, evaluate
+from groupcommit.statements import insert_all
+from groupcommit.transactions import write_transaction
 
+LARGEST_KEY = 255
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 FORWARD = "upstash-forward-"
 FAILURE_CALLBACK = "upstash-failure-callback"
@@ -50,76 +51,74 @@ class Receipt(NamedTuple):
     deduplicated: bool = False
 
 
-def publish(
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    account: str = "site",
-    caller_ip: str = "",
-) -> Receipt:
-    """Store a message for a destination; PublishError if an option is wrong.
+def publish(message: Message) -> Receipt:
+    """Store one message in the present transaction, or in one of its own."""
+    with write_transaction():
+        return store([message])[0]
 
-    Durable when the surrounding transaction commits, and in one of its own otherwise.
+
+def store(messages: list[Message]) -> list[Receipt]:
+    """Write messages and the first line of their logs, and wake the dispatchers.
+
+    Durable once the surrounding transaction has committed. A message whose deduplication
+    key is taken is not stored: its receipt names the one that came first.
     """
-    options = {name.lower(): value.strip() for name, value in headers.items()}
-    now = now_ms()
-    message = read_message(url, options, body, now)
-    message.account, message.caller_ip = account, caller_ip
-    key = options.get("upstash-deduplication-id", "")
-    if ":" in key:
-        raise PublishError("Upstash-Deduplication-Id cannot contain ':'")
-    with transaction.atomic():
-        if key and (first := first_with(account, key, now)):
-            return Receipt(first.message_id, deduplicated=True)
-        store(message)
-        if key:
-            Deduplication.objects.create(
-                account=account,
-                key=key,
-                message=message,
-                expires_at=now + DEDUPLICATION_WINDOW_MS,
-            )
-    return Receipt(message.message_id)
+    stored = insert_all(messages, key="message_id")
+    receipts, events = [], []
+    for message in messages:
+        if message.message_id not in stored:
+            if first := first_with(message):
+                receipts.append(Receipt(first.message_id, deduplicated=True))
+                continue
+            stored |= insert_all([message], key="message_id")
+        message.pk = stored[message.message_id]
+        receipts.append(Receipt(message.message_id))
+        events.append(created(message))
+    insert_all(events)
+    wakeup.on_commit()
+    return receipts
 
 
-def store(message: Message) -> None:
-    """Write a message and the first line of its log, and wake the dispatchers."""
-    message.save(force_insert=True)
+def created(message: Message) -> Event:
+    """The first line of a message's log."""
     delayed = message.not_before > message.created_at
-    Event.objects.create(
+    return Event(
         message=message,
         state=State.CREATED,
         time=message.created_at,
         next_delivery_time=message.not_before if delayed else None,
     )
-    wakeup.on_commit()
 
 
-def first_with(account: str, key: str, now: int) -> Message | None:
-    """The message that took this deduplication id within the window."""
-    Deduplication.objects.filter(account=account, key=key, expires_at__lte=now).delete()
-    taken = Deduplication.objects.select_related("message").filter(account=account, key=key)
-    return found.message if (found := taken.first()) else None
+def first_with(message: Message) -> Message | None:
+    """Who holds a message's deduplication key; None, and it is free, after the window."""
+    holder = Message.objects.filter(
+        account=message.account, deduplication_key=message.deduplication_key
+    )
+    window_began = message.created_at - DEDUPLICATION_WINDOW_MS
+    holder.filter(created_at__lte=window_began).update(deduplication_key="")
+    return holder.first()
 
 
-def read_message(url: str, options: Mapping[str, str], body: bytes, now: int) -> Message:
-    """An unsaved message from a destination and its options, names in lower case."""
+def read_message(
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    account: str = "site",
+    caller_ip: str = "",
+) -> Message:
+    """An unsaved message from what a publisher asks for; PublishError if an option is wrong."""
+    options = {name.lower(): value.strip() for name, value in headers.items()}
+    now = now_ms()
     not_before = now + 1000 * duration(options, "upstash-delay", 0)
     if "upstash-not-before" in options:
         not_before = max(now, 1000 * whole_number(options, "upstash-not-before", 0))
-    expression = options.get("upstash-retry-delay", "")
-    try:
-        if expression:
-            evaluate(expression, retried=0)
-    except ExpressionError as error:
-        raise PublishError(f"Upstash-Retry-Delay {error}") from error
-    method = options.get("upstash-method", "POST").upper()
-    if method not in METHODS:
-        raise PublishError(f"Upstash-Method must be one of {', '.join(METHODS)}")
     failure_callback = options.get(FAILURE_CALLBACK, "")
     return Message(
+        account=account,
+        caller_ip=caller_ip,
         url=checked_url(url, "destination"),
-        method=method,
+        method=checked_method(options.get("upstash-method", "POST")),
         header=forwarded(options),
         body=body,
         created_at=now,
@@ -127,7 +126,7 @@ def read_message(url: str, options: Mapping[str, str], body: bytes, now: int) ->
         due_at=not_before,
         timeout_seconds=duration(options, "upstash-timeout", 0) or None,
         max_retries=whole_number(options, "upstash-retries", 3),
-        retry_delay_expression=expression,
+        retry_delay_expression=checked_expression(options.get("upstash-retry-delay", "")),
         failure_callback=failure_callback and checked_url(failure_callback, "failure callback"),
         failure_callback_header={
             "Upstash-" + name.removeprefix(f"{FAILURE_CALLBACK}-"): value
@@ -135,7 +134,32 @@ def read_message(url: str, options: Mapping[str, str], body: bytes, now: int) ->
             if name.startswith(f"{FAILURE_CALLBACK}-")
         },
         labels=[label for label in options.get("upstash-label", "").split(",") if label],
+        deduplication_key=checked_key(options.get("upstash-deduplication-id", "")),
     )
+
+
+def checked_method(method: str) -> str:
+    if method.upper() not in METHODS:
+        raise PublishError(f"Upstash-Method must be one of {', '.join(METHODS)}")
+    return method.upper()
+
+
+def checked_expression(expression: str) -> str:
+    """A retry delay that can be evaluated later."""
+    try:
+        if expression:
+            evaluate(expression, retried=0)
+    except ExpressionError as error:
+        raise PublishError(f"Upstash-Retry-Delay {error}") from error
+    return expression
+
+
+def checked_key(key: str) -> str:
+    if ":" in key:
+        raise PublishError("DeduplicationId cannot contain ':'")
+    if len(key) > LARGEST_KEY:
+        raise PublishError(f"Upstash-Deduplication-Id is longer than {LARGEST_KEY} characters")
+    return key
 
 
 def forwarded(options: Mapping[str, str]) -> dict[str, list[str]]:
@@ -191,7 +215,9 @@ def publish_failure_callback(message: Message, letter: DeadLetter) -> None:
         "Content-Type": "application/json",
     }
     body = json.dumps(failure_report(message, letter)).encode()
-    publish(message.failure_callback, headers, body, message.account, message.caller_ip)
+    publish(
+        read_message(message.failure_callback, headers, body, message.account, message.caller_ip)
+    )
 
 
 def failure_report(message: Message, letter: DeadLetter) -> dict[str, Any]:

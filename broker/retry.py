@@ -164,14 +164,14 @@ class Parser:
             return value
         if not self.tokens:
             raise ExpressionError("ends too early")
-        token = self.tokens.pop()
-        if token == "retried":
+        word = self.tokens.pop()
+        if word == "retried":
             return float(self.retried)
-        if token in FUNCTIONS:
-            return self.call(token)
-        if token[0].isdigit() or token[0] == ".":
-            return float(token)
-        raise ExpressionError(f"does not know {token!r}")
+        if word in FUNCTIONS:
+            return self.call(word)
+        if word[0].isdigit() or word[0] == ".":
+            return float(word)
+        raise ExpressionError(f"does not know {word!r}")
 
     def call(self, name: str) -> float:
         count, function = FUNCTIONS[name]

@@ -9,6 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 
 from catcher.models import LARGEST_BODY, Entry
+from groupcommit.statements import insert_all
 from groupcommit.writer import writer
 
 
@@ -30,15 +31,16 @@ async def catch(request: HttpRequest, name: str, rest: str = "") -> HttpResponse
         body=body[:LARGEST_BODY],
         truncated=len(body) > LARGEST_BODY,
     )
-    await writer.write(lambda: keep(entry))
+    await writer.write(keep, entry)
     return JsonResponse({"caught": True}, status=int(status))
 
 
-def keep(entry: Entry) -> None:
-    """Store an entry, and let the oldest go."""
-    entry.pk = None
-    entry.save(force_insert=True)
-    Entry.objects.drop_oldest(entry.bin)
+def keep(entries: list[Entry]) -> list[None]:
+    """Store entries, and let the oldest of their bins go."""
+    insert_all(entries)
+    for name in {entry.bin for entry in entries}:
+        Entry.objects.drop_oldest(name)
+    return [None] * len(entries)
 
 
 def show(request: HttpRequest, name: str) -> HttpResponse:

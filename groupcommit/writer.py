@@ -5,72 +5,106 @@ claimed, each of the ten requests noted, being settled. A commit costs a flush t
 thousand coroutines that each commit wait for a thousand flushes. Here they queue up instead:
 the thread takes whatever has gathered, runs it in one transaction, commits once, and only
 then answers every caller (group commit).
+
+A write is a function over a list: it gets what all callers of a batch have passed to it, and
+returns a result for each. So a batch is a handful of statements however many wait for it.
 """
 
 import asyncio
 import logging
 import queue
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connections
+
+from groupcommit.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
 
-type Write[T] = Callable[[], T]
+type Write[A, R] = Callable[[list[A]], list[R]]
 
-# While commits follow one another, wait this long between two: a larger batch costs
-# little more, and other processes get their turn at SQLite's one write lock.
-PAUSE_SECONDS = 0.004
+# The larger a batch was, the longer the next one may gather, up to 20 ms: it costs hardly
+# more, and other processes get their turn at SQLite's one write lock. A lone write waits for
+# nothing.
+REST_SECONDS_PER_WRITE = 0.002
+LONGEST_REST_SECONDS = 0.05
 LARGEST_BATCH = 500
+# The database module lets go of the interpreter at every statement and has to ask for it
+# back; beside a busy event loop it would wait 5 ms each time, the interpreter's default.
+# https://docs.python.org/3/library/sys.html#sys.setswitchinterval
+SWITCH_SECONDS = 0.002
+
+
+class Pending(NamedTuple):
+    """A write, and who waits for it: a coroutine on `loop`, or a thread if that is None."""
+
+    write: Write[Any, Any]
+    argument: Any
+    patience: float
+    loop: asyncio.AbstractEventLoop | None
+    future: Any
 
 
 class Writer:
     """Run writes in batches; start the thread with the first one.
 
-    A write is a function without arguments that uses the ORM. It may run twice (alone,
-    when another write of its batch has failed), so it must do nothing but database work.
+    A write may run twice (alone, when another one of its batch has failed), so it must do
+    nothing but database work.
     """
 
     def __init__(self) -> None:
-        self.pending: queue.SimpleQueue[tuple[Write[Any], Future[Any]]] = queue.SimpleQueue()
+        self.pending: queue.SimpleQueue[Pending] = queue.SimpleQueue()
+        self.urgent = threading.Event()
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
 
-    def submit[T](self, write: Write[T]) -> Future[T]:
+    def submit[A, R](self, write: Write[A, R], argument: A) -> Future[R]:
         """Queue a write; its result, or its exception, comes once it is durable."""
-        future: Future[T] = Future()
-        self.pending.put((write, future))
+        future: Future[R] = Future()
+        self.put(Pending(write, argument, 0, None, future))
+        return future
+
+    async def write[A, R](self, write: Write[A, R], argument: A, patience: float = 0) -> R:
+        """Wait for a write without holding a thread.
+
+        A write with `patience` lets others gather for so many seconds, unless one without
+        is queued meanwhile. Cancelling the caller does not undo a write that is queued.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self.put(Pending(write, argument, patience, loop, future))
+        return await future
+
+    def put(self, pending: Pending) -> None:
+        self.pending.put(pending)
+        if not pending.patience:
+            self.urgent.set()
         if self.thread is None:
             with self.lock:
                 if self.thread is None:
+                    sys.setswitchinterval(SWITCH_SECONDS)
                     self.thread = threading.Thread(target=self.run, name="writer", daemon=True)
                     self.thread.start()
-        return future
-
-    async def write[T](self, write: Write[T]) -> T:
-        """Wait for a write without holding a thread.
-
-        Cancelling the caller does not undo a write that has been queued.
-        """
-        return await asyncio.shield(asyncio.wrap_future(self.submit(write)))
 
     def run(self) -> None:
         """Commit batch after batch, for as long as the process lives."""
         while True:
             batch = self.gather()
-            started = time.monotonic()
             commit(batch)
             connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
-            if not self.pending.empty():
-                time.sleep(max(0.0, PAUSE_SECONDS - (time.monotonic() - started)))
+            time.sleep(min((len(batch) - 1) * REST_SECONDS_PER_WRITE, LONGEST_REST_SECONDS))
 
-    def gather(self) -> list[tuple[Write[Any], Future[Any]]]:
+    def gather(self) -> list[Pending]:
         """Wait for a write, then take along all that have queued up behind it."""
         batch = [self.pending.get()]
+        if batch[0].patience:
+            self.urgent.wait(batch[0].patience)
+        self.urgent.clear()
         while len(batch) < LARGEST_BATCH:
             try:
                 batch.append(self.pending.get_nowait())
@@ -79,21 +113,52 @@ class Writer:
         return batch
 
 
-def commit(batch: list[tuple[Write[Any], Future[Any]]]) -> None:
-    """Run a batch in one transaction; if a write of it fails, each in one of its own."""
+def commit(batch: list[Pending]) -> None:
+    """Run a batch in one transaction; if it fails, each write in one of its own."""
+    by_write: dict[Write[Any, Any], list[Pending]] = {}
+    for pending in batch:
+        by_write.setdefault(pending.write, []).append(pending)
+    answers: list[tuple[Pending, Any]] = []
     try:
-        with transaction.atomic():
-            results = [write() for write, _ in batch]
+        with write_transaction():
+            for write, callers in by_write.items():
+                results = write([caller.argument for caller in callers])
+                answers += zip(callers, results, strict=True)
     except Exception as error:
-        if len(batch) > 1 and not isinstance(error, Error):
-            logger.warning("a write failed, its batch runs again one by one", exc_info=error)
         if len(batch) == 1:
-            batch[0][1].set_exception(error)
-        else:
-            for single in batch:
-                commit([single])
+            answer([(batch[0], error)])
+            return
+        if not isinstance(error, Error):
+            logger.warning("a write failed, its batch runs again one by one", exc_info=error)
+        for pending in batch:
+            commit([pending])
     else:
-        for (_, future), result in zip(batch, results, strict=True):
+        answer(answers)
+
+
+def answer(answers: list[tuple[Pending, Any]]) -> None:
+    """Tell every caller its result; those of one event loop in one call."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
+    for pending, result in answers:
+        if pending.loop is None:
+            resolve([(pending.future, result)])
+        else:
+            by_loop.setdefault(pending.loop, []).append((pending.future, result))
+    for loop, results in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(resolve, results)
+        except RuntimeError:
+            logger.info("nobody waits any more: the event loop is closed")
+
+
+def resolve(results: Iterable[tuple[Any, Any]]) -> None:
+    """Set results, or exceptions, where somebody still waits."""
+    for future, result in results:
+        if future.done():
+            continue
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
             future.set_result(result)
 
 

@@ -15,9 +15,21 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 
+from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
-from jobs.models import FINISHED, UNKNOWN, Claim, Job, Refusal
-from jobs.queues import RETRIES, retry_delay_seconds
+from jobs.models import (
+    FINISHED,
+    UNKNOWN,
+    AttemptEnd,
+    Claim,
+    ClaimRequest,
+    Job,
+    Refusal,
+    claim_jobs,
+    end_attempts,
+    note_requests,
+)
+from jobs.queues import retry_delay_seconds
 from jobs.signatures import Delivery, signed
 from jobs.tasks import LeaseLost, TargetFailed, poster, send_requests, shared_session
 
@@ -31,9 +43,8 @@ async def long_task(request: HttpRequest, delivery: Delivery) -> JsonResponse:
     job_id = payload.get("job_id") if isinstance(payload, dict) else None
     if not isinstance(job_id, str):
         return never("the body must be a JSON object with a job_id")
-    claim = await writer.write(
-        lambda: Job.claim(job_id, delivery.message_id, delivery.attempt, timezone.now())
-    )
+    want = ClaimRequest(job_id, delivery.message_id, delivery.attempt, timezone.now())
+    claim = await writer.write(claim_jobs, want)
     log = {"job": job_id, "message_id": delivery.message_id, "attempt": delivery.attempt}
     if isinstance(claim, Refusal):
         logger.info("nothing to do", extra=log | {"reason": claim.reason})
@@ -44,15 +55,17 @@ async def long_task(request: HttpRequest, delivery: Delivery) -> JsonResponse:
             await send_requests(claim, payload, poster(session), note)
     except TargetFailed as failure:
         error = str(failure)
-        await writer.write(lambda: give_up_attempt(claim, error, delivery.retried))
+        await writer.write(end_attempts, to_be_continued(claim, error, delivery.retried))
         logger.warning("attempt failed", extra=log | {"error": error})
         return JsonResponse({"error": error}, status=503)
     except LeaseLost as lost:
         return JsonResponse({"error": str(lost)}, status=503)
     except asyncio.CancelledError:
-        writer.submit(lambda: give_up_attempt(claim, "the queue hung up", delivery.retried))
+        end = to_be_continued(claim, "the queue hung up", delivery.retried)
+        writer.submit(end_attempts, end)
         raise
-    await writer.write(lambda: Job.succeed(claim, timezone.now()))
+    succeeded = AttemptEnd(claim, Job.Status.SUCCEEDED, timezone.now())
+    await writer.write(end_attempts, succeeded)
     logger.info("succeeded", extra=log)
     return JsonResponse({"success": True})
 
@@ -70,20 +83,26 @@ async def job_failed(request: HttpRequest, delivery: Delivery) -> JsonResponse:
     except (ValueError, KeyError, TypeError):
         return never("the body must be a failure callback for a message with a job_id")
     error = f"The queue gave up after {attempts} attempts; the last one got {answer}."
-    ended = await writer.write(lambda: Job.fail(job_id, error, timezone.now()))
+    ended = await writer.write(fail_job, (job_id, error))
     logger.warning("job failed", extra={"job": job_id, "ended": ended})
     return JsonResponse({"success": True})
 
 
 async def note(claim: Claim) -> bool:
-    """Make a request's answer durable."""
-    return await writer.write(lambda: Job.note(claim, timezone.now()))
+    """Make a request's answer durable; there is time, as a pause follows each request."""
+    return await writer.write(note_requests, (claim, timezone.now()), patience=0.05)
 
 
-def give_up_attempt(claim: Claim, error: str, retried: int) -> bool:
-    """Release the job for the next attempt, and say when that will be."""
+@one_by_one
+def fail_job(failure: tuple[str, str]) -> bool:
+    job_id, error = failure
+    return Job.fail(job_id, error, timezone.now())
+
+
+def to_be_continued(claim: Claim, error: str, retried: int) -> AttemptEnd:
+    """Give the job back for the next attempt, and say when that will be."""
     delay = timedelta(seconds=retry_delay_seconds(retried))
-    return Job.release(claim, error, timezone.now() + delay if retried < RETRIES else None)
+    return AttemptEnd(claim, Job.Status.WAITING, timezone.now() + delay, error)
 
 
 def refusal(claim: Refusal) -> JsonResponse:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 from django.db import connection, models
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce
+from django.db.models import F
 from django.utils import timezone
+
+from groupcommit.statements import update_all, update_returning
 
 TOTAL = 10
 # A request may take 5 s (jobs/tasks.py) and is followed by a pause: whoever has noted no
@@ -48,6 +49,24 @@ class Claim(NamedTuple):
     target_url: str
 
 
+class ClaimRequest(NamedTuple):
+    """An attempt that asks for the right to work on a job."""
+
+    job_id: str
+    message_id: str
+    attempt: int
+    now: datetime
+
+
+class AttemptEnd(NamedTuple):
+    """What an attempt came to: succeeded at a moment, or waiting until one, and why."""
+
+    claim: Claim
+    status: str
+    moment: datetime
+    error: str = ""
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     def of(self, visitor: str) -> Self:
         """The jobs of one visitor, newest first."""
@@ -55,11 +74,6 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def unfinished(self) -> Self:
         return self.exclude(status__in=Job.FINISHED)
-
-    def claimable(self, now: datetime) -> Self:
-        """Unfinished, and nobody's lease on it is running."""
-        free = ~Q(status=Job.Status.RUNNING) | Q(lease_expires_at__lte=now)
-        return self.unfinished().filter(free)
 
 
 class Job(models.Model):
@@ -81,8 +95,8 @@ class Job(models.Model):
     message_id = models.CharField(max_length=128, blank=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.NOT_SENT)
     sent = models.PositiveIntegerField(default=0)
-    requests = models.JSONField(
-        default=list, help_text="[{number, at: unix s, status, milliseconds}]"
+    requests = models.TextField(
+        default="[]", help_text="JSON: [{number, at: unix s, status or error, milliseconds}]"
     )
     attempts = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
@@ -120,82 +134,9 @@ class Job(models.Model):
     def request_log(self) -> list[dict[str, Any]]:
         """The requests made so far, failed ones too, their moments as datetimes."""
         return [
-            record | {"at": datetime.fromtimestamp(record["at"], UTC)} for record in self.requests
+            record | {"at": datetime.fromtimestamp(record["at"], UTC)}
+            for record in json.loads(self.requests)
         ]
-
-    @classmethod
-    def claim(
-        cls, job_id: str, message_id: str, attempt: int, now: datetime
-    ) -> Claim | Refusal:
-        """Begin or resume work on a job: queued, waiting or abandoned to running."""
-        token = secrets.token_hex(16)
-        claimed = cls.objects.claimable(now).filter(id=job_id).update(
-            status=cls.Status.RUNNING,
-            message_id=message_id,
-            attempts=attempt,
-            started_at=Coalesce(F("started_at"), now),
-            next_attempt_at=None,
-            lease_token=token,
-            lease_expires_at=now + LEASE,
-        )
-        job = cls.objects.filter(id=job_id).first()
-        if job is None:
-            return UNKNOWN
-        if not claimed:
-            held = Refusal("another attempt holds the job", job.lease_expires_at)
-            return FINISHED if job.is_finished else held
-        return Claim(job.id, token, job.sent, job.requests, job.target_url)
-
-    @classmethod
-    def note(cls, claim: Claim, now: datetime) -> bool:
-        """Note a request that has been answered, and renew the lease.
-
-        False if the lease has gone to someone else. Written in SQL because it runs ten
-        times a job: compiling the same UPDATE again would cost more than executing it.
-        """
-        adapt = connection.ops.adapt_datetimefield_value
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE jobs_job SET sent = %s, requests = %s, lease_expires_at = %s"
-                " WHERE id = %s AND lease_token = %s AND status = 'running'",
-                [
-                    claim.sent,
-                    json.dumps(claim.requests),
-                    adapt(now + LEASE),
-                    claim.job_id,
-                    claim.token,
-                ],
-            )
-            return bool(cursor.rowcount)
-
-    @classmethod
-    def held(cls, claim: Claim) -> JobQuerySet:
-        """The claimed job, or nothing once the lease has gone to someone else."""
-        return cls.objects.filter(
-            id=claim.job_id, lease_token=claim.token, status=cls.Status.RUNNING
-        )
-
-    @classmethod
-    def succeed(cls, claim: Claim, now: datetime) -> bool:
-        """Running to succeeded."""
-        return bool(
-            cls.held(claim).update(
-                status=cls.Status.SUCCEEDED, error="", finished_at=now, lease_token=""
-            )
-        )
-
-    @classmethod
-    def release(cls, claim: Claim, error: str, next_attempt_at: datetime | None) -> bool:
-        """Running to waiting: this attempt has failed, the queue will bring another."""
-        return bool(
-            cls.held(claim).update(
-                status=cls.Status.WAITING,
-                error=error,
-                requests=claim.requests,
-                next_attempt_at=next_attempt_at,
-                lease_token="",
-            )
-        )
 
     @classmethod
     def fail(cls, job_id: str, error: str, now: datetime) -> bool:
@@ -208,7 +149,9 @@ class Job(models.Model):
             .filter(id=job_id)
             .update(
                 status=cls.Status.FAILED,
-                error=models.Case(models.When(error="", then=models.Value(error)), default=F("error")),
+                error=models.Case(
+                    models.When(error="", then=models.Value(error)), default=F("error")
+                ),
                 finished_at=now,
                 next_attempt_at=None,
                 lease_token="",
@@ -228,6 +171,97 @@ class Job(models.Model):
     def mark_not_sent(self, error: str) -> bool:
         """Keep a job that could not be published, with the reason."""
         self.error = error
-        return bool(
-            Job.objects.filter(id=self.id, status=self.Status.NOT_SENT).update(error=error)
-        )
+        return bool(Job.objects.filter(id=self.id, status=self.Status.NOT_SENT).update(error=error))
+
+
+# The transitions that every job makes, ten times over, are writes over a list (see
+# groupcommit/writer.py) and one UPDATE each for all the jobs of a batch.
+
+
+def claim_jobs(wanted: list[ClaimRequest]) -> list[Claim | Refusal]:
+    """Queued, waiting or abandoned to running: begin or resume work on jobs."""
+    rows = [
+        (want.job_id, want.message_id, want.attempt, at(want.now), at(want.now + LEASE), token)
+        for want, token in ((want, secrets.token_hex(16)) for want in wanted)
+    ]
+    claimed = update_returning(
+        "WITH want(id, message_id, attempt, now, lease_end, token) AS ({rows})"
+        " UPDATE jobs_job SET status = 'running', message_id = want.message_id,"
+        " attempts = want.attempt, started_at = COALESCE(started_at, want.now),"
+        " next_attempt_at = NULL, lease_token = want.token, lease_expires_at = want.lease_end"
+        " FROM want WHERE jobs_job.id = want.id AND status NOT IN ('succeeded', 'failed')"
+        " AND (status <> 'running' OR lease_expires_at <= want.now)"
+        " RETURNING lease_token, sent, requests, target_url",
+        rows,
+    )
+    by_token = {token: rest for token, *rest in claimed}
+    claims: list[Claim | Refusal] = []
+    for want, (*_, token) in zip(wanted, rows, strict=True):
+        if token in by_token:
+            sent, requests, target_url = by_token[token]
+            claims.append(Claim(want.job_id, token, sent, json.loads(requests), target_url))
+        else:
+            claims.append(why_not(want.job_id))
+    return claims
+
+
+def why_not(job_id: str) -> Refusal:
+    """Why a job could not be claimed."""
+    job = Job.objects.filter(id=job_id).first()
+    if job is None:
+        return UNKNOWN
+    held = Refusal("another attempt holds the job", job.lease_expires_at)
+    return FINISHED if job.is_finished else held
+
+
+def note_requests(noted: list[tuple[Claim, datetime]]) -> list[bool]:
+    """Note requests that have been answered, and renew the leases.
+
+    False for a job whose lease has gone to someone else.
+    """
+    renewed = update_all(
+        "WITH noted(id, token, sent, requests, lease_end) AS ({rows})"
+        " UPDATE jobs_job SET sent = noted.sent, requests = noted.requests,"
+        " lease_expires_at = noted.lease_end FROM noted WHERE jobs_job.id = noted.id"
+        " AND lease_token = noted.token AND status = 'running'",
+        [
+            (claim.job_id, claim.token, claim.sent, json.dumps(claim.requests), at(now + LEASE))
+            for claim, now in noted
+        ],
+    )
+    tokens = {claim.token for claim, _ in noted}
+    if renewed < len(noted):
+        held = Job.objects.filter(lease_token__in=tokens, status=Job.Status.RUNNING)
+        tokens = set(held.values_list("lease_token", flat=True))
+    return [claim.token in tokens for claim, _ in noted]
+
+
+def end_attempts(ended: list[AttemptEnd]) -> list[bool]:
+    """Running to succeeded, or to waiting for the next attempt."""
+    moved = update_returning(
+        "WITH ended(id, token, status, error, requests, moment) AS ({rows})"
+        " UPDATE jobs_job SET status = ended.status, error = ended.error,"
+        " requests = ended.requests, lease_token = '',"
+        " finished_at = CASE WHEN ended.status = 'succeeded' THEN ended.moment END,"
+        " next_attempt_at = CASE WHEN ended.status = 'waiting' THEN ended.moment END"
+        " FROM ended WHERE jobs_job.id = ended.id AND lease_token = ended.token"
+        " AND jobs_job.status = 'running' RETURNING jobs_job.id",
+        [
+            (
+                end.claim.job_id,
+                end.claim.token,
+                end.status,
+                end.error,
+                json.dumps(end.claim.requests),
+                at(end.moment),
+            )
+            for end in ended
+        ],
+    )
+    ids = {job_id for (job_id,) in moved}
+    return [end.claim.job_id in ids for end in ended]
+
+
+def at(moment: datetime | None) -> Any:
+    """A moment as the database wants it in SQL of our own."""
+    return connection.ops.adapt_datetimefield_value(moment)

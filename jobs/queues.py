@@ -17,10 +17,11 @@ import requests
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.cache import cache
-from django.db import transaction
 
 import broker.models
 import broker.publishing
+from groupcommit.statements import insert_all, one_by_one
+from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs.models import Job
 
@@ -91,7 +92,7 @@ def retry_delay_seconds(retried: int) -> float:
     return float(2**retried)
 
 
-def message_headers(job: Job, site: str) -> dict[str, str]:
+def message_headers(site: str) -> dict[str, str]:
     """The message's options, as QStash's headers.
     https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
     """
@@ -101,8 +102,6 @@ def message_headers(job: Job, site: str) -> dict[str, str]:
         "Upstash-Retry-Delay": RETRY_DELAYS_MS,
         "Upstash-Timeout": f"{TIMEOUT_SECONDS}s",
         "Upstash-Failure-Callback": f"{site}/api/job-failed",
-        # Publishing again, after an answer that was lost, must not start the job twice.
-        "Upstash-Deduplication-Id": f"job-{job.id}",
     }
 
 
@@ -120,23 +119,37 @@ class EmbeddedQueue:
     name = "embedded"
 
     def send(self, job: Job, site: str) -> None:
-        try:
-            with transaction.atomic():
-                job.message_id = broker.publishing.publish(
-                    destination(site), message_headers(job, site), message_body(job)
-                ).message_id
-                job.status, job.error = Job.Status.QUEUED, ""
-                job.save()
-        except broker.publishing.PublishError as error:
-            raise Refused(f"The queue refused the message: {error}.") from error
+        message = self.read(job, site)
+        with write_transaction():
+            store_jobs([(job, message)])
 
     async def asend(self, job: Job, site: str) -> None:
-        await writer.write(lambda: self.send(job, site))
+        await writer.write(store_jobs, (job, self.read(job, site)))
+
+    def read(self, job: Job, site: str) -> broker.models.Message:
+        try:
+            return broker.publishing.read_message(
+                destination(site), message_headers(site), message_body(job)
+            )
+        except broker.publishing.PublishError as error:
+            raise Refused(f"The queue refused the message: {error}.") from error
 
     async def attempts(self, message_id: str) -> list[Attempt]:
         events = broker.models.Event.objects.filter(message__message_id=message_id)
         fields = ("state", "time", "error", "response_status", "next_delivery_time")
         return read_attempts([line async for line in events.order_by("id").values(*fields)])
+
+
+def store_jobs(pairs: list[tuple[Job, broker.models.Message]]) -> list[None]:
+    """Store jobs and their messages: all of them in this transaction, or none."""
+    receipts = broker.publishing.store([message for _, message in pairs])
+    for (job, _), receipt in zip(pairs, receipts, strict=True):
+        if job._state.adding:
+            job.message_id, job.status = receipt.message_id, Job.Status.QUEUED
+        else:
+            job.mark_sent(receipt.message_id)
+    insert_all([job for job, _ in pairs if job._state.adding])
+    return [None] * len(pairs)
 
 
 class HostedQueue:
@@ -153,14 +166,13 @@ class HostedQueue:
         async_to_sync(self.asend)(job, site)
 
     async def asend(self, job: Job, site: str) -> None:
-        await writer.write(job.save)
+        await writer.write(save, job)
         try:
             message_id = await asyncio.to_thread(self.publish, job, site)
         except PublishError as error:
-            reason = str(error)
-            await writer.write(lambda: job.mark_not_sent(reason))
+            await writer.write(record_not_sent, (job, str(error)))
             raise
-        await writer.write(lambda: job.mark_sent(message_id))
+        await writer.write(record_sent, (job, message_id))
 
     def publish(self, job: Job, site: str) -> str:
         """POST the message to QStash; its id, or a PublishError with the cause."""
@@ -168,7 +180,8 @@ class HostedQueue:
             "POST",
             f"/v2/publish/{destination(site)}",
             data=message_body(job),
-            headers=message_headers(job, site),
+            # Publishing again, after an answer that was lost, must not start the job twice.
+            headers=message_headers(site) | {"Upstash-Deduplication-Id": f"job-{job.id}"},
         )
         try:
             return str(response.json()["messageId"])
@@ -225,6 +238,23 @@ class HostedQueue:
             }
             for event in reversed(events)
         )
+
+
+@one_by_one
+def save(job: Job) -> None:
+    job.save()
+
+
+@one_by_one
+def record_sent(sent: tuple[Job, str]) -> None:
+    job, message_id = sent
+    job.mark_sent(message_id)
+
+
+@one_by_one
+def record_not_sent(failure: tuple[Job, str]) -> None:
+    job, reason = failure
+    job.mark_not_sent(reason)
 
 
 def raise_for_status(response: requests.Response) -> None:

@@ -107,9 +107,7 @@ def poster(session: aiohttp.ClientSession) -> Post:
     async def post(url: str, payload: Any, idempotency_key: str) -> int:
         headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
         body = json.dumps(payload).encode()
-        async with session.post(
-            url, data=body, headers=headers, allow_redirects=False
-        ) as response:
+        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
             return response.status
 
     return post

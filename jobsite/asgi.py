@@ -16,6 +16,9 @@ django.setup(set_prefix=False)
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_started
+from django.db import close_old_connections, reset_queries
+from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
 
@@ -60,4 +63,10 @@ class Site(ASGIHandler):
             self.dispatcher.stop_claiming()
 
 
+# Too old connections are closed where each request ends; doing it where it begins as well
+# would cost every message another trip to the thread.
+request_started.disconnect(close_old_connections)
+request_started.disconnect(reset_queries)
+
 application = Site()
+resolve("/")  # imports the views now, not while the first message waits

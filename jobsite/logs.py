@@ -5,6 +5,8 @@ A message's way is read by filtering for its `message=msg_…` or its `job=…`.
 
 import json
 import logging
+import time
+from typing import override
 
 # What every record has; whatever else a call passed as `extra` is a field of ours.
 STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -19,13 +21,10 @@ class LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
-    @staticmethod
-    def converter(seconds: float | None):  # type: ignore[override]
-        """UTC, whatever the machine's time zone is."""
-        import time
+    # UTC, whatever the machine's time zone is.
+    converter = staticmethod(time.gmtime)
 
-        return time.gmtime(seconds)
-
+    @override
     def formatMessage(self, record: logging.LogRecord) -> str:
         fields = {k: v for k, v in vars(record).items() if k not in STANDARD and v is not None}
         words = [super().formatMessage(record).replace("\n", "\\n")]

@@ -11,7 +11,7 @@ from broker.api.requests import (
     destination_after,
     refuse,
 )
-from broker.publishing import publish
+from broker.publishing import read_message, store
 from groupcommit.writer import writer
 
 
@@ -28,9 +28,8 @@ async def publish_message(request: HttpRequest) -> JsonResponse:
     destination, options = destination_after("/v2/publish/", request)
     headers = {**options, **{name.lower(): value for name, value in request.headers.items()}}
     caller_ip = request.META.get("REMOTE_ADDR", "")
-    receipt = await writer.write(
-        lambda: publish(destination, headers, body, caller_ip=caller_ip)
-    )
+    message = read_message(destination, headers, body, caller_ip=caller_ip)
+    receipt = await writer.write(store, message)
     if receipt.deduplicated:
         return JsonResponse({"messageId": receipt.message_id, "deduplicated": True}, status=202)
     return JsonResponse({"messageId": receipt.message_id, "url": destination})

@@ -1,0 +1,85 @@
+"""One statement for many rows, built without Django's compiler.
+
+Every message makes the same few writes. Building their SQL anew takes Django longer than the
+database takes to execute it, so it is put together here once for each model and number of
+rows; values still go through the model's own fields.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.models import AutoField, Field, Model
+
+
+@functools.cache
+def insert_parts(model: type[Model], vendor: str) -> tuple[str, list[Field]]:
+    """The head of a model's INSERT, and the fields that fill a row of it in order."""
+    meta = model._meta
+    fields = [field for field in meta.concrete_fields if not isinstance(field, AutoField)]
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(field.column) for field in fields)
+    return f"INSERT INTO {quote(meta.db_table)} ({columns}) VALUES ", fields
+
+
+def insert_all(rows: Sequence[Model], key: str = "") -> dict[Any, Any]:
+    """Store new rows in one statement.
+
+    With `key`, a unique field: rows whose unique values are taken already are left out, and
+    the answer is {value of that field: primary key} of those that were stored.
+    """
+    if not rows:
+        return {}
+    # The connection itself: the proxy would be asked who it stands for at every value.
+    connection = connections[DEFAULT_DB_ALIAS]
+    head, fields = insert_parts(type(rows[0]), connection.vendor)
+    values = [
+        field.get_db_prep_save(getattr(row, field.attname), connection)
+        for row in rows
+        for field in fields
+    ]
+    sql = head + places(len(rows), len(fields))
+    if key:
+        sql += f" ON CONFLICT DO NOTHING RETURNING {key}, {rows[0]._meta.pk.column}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return dict(cursor.fetchall()) if key else {}
+
+
+def places(rows: int, columns: int) -> str:
+    """`(%s, %s), (%s, %s)` for two rows of two columns."""
+    row = "(" + ", ".join(["%s"] * columns) + ")"
+    return ", ".join([row] * rows)
+
+
+def update_all(sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Run an UPDATE … FROM {rows} for many rows at once; how many it has changed.
+
+    `{rows}` in the SQL becomes the rows' VALUES; name their columns in a WITH clause.
+    """
+    with connection.cursor() as cursor:
+        execute_for(cursor, sql, rows)
+        return cursor.rowcount
+
+
+def update_returning(sql: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """The same for an UPDATE with RETURNING; what that gives, in no particular order."""
+    with connection.cursor() as cursor:
+        execute_for(cursor, sql, rows)
+        return cursor.fetchall()
+
+
+def execute_for(cursor: Any, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+    values = f"VALUES {places(len(rows), len(rows[0]))}"
+    cursor.execute(sql.replace("{rows}", values), [value for row in rows for value in row])
+
+
+def one_by_one(write: Any) -> Any:
+    """Make a write over a list from a function of one argument, for the rare ones."""
+
+    @functools.wraps(write)
+    def over_list(arguments: list[Any]) -> list[Any]:
+        return [write(argument) for argument in arguments]
+
+    return over_list

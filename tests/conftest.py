@@ -1,0 +1,51 @@
+"""What many tests need: signed requests, a dispatcher to run by hand, a skip with a reason."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+from django.conf import settings
+from django.test import AsyncClient
+
+from broker.signing import sign
+from jobs.models import Job
+
+IN_CI = os.environ.get("CI") == "true"
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip on a user's machine; in CI everything must be installed, so fail."""
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def job(transactional_db) -> Job:
+    """A job that has been published and not yet begun."""
+    return Job.objects.create(
+        visitor="somebody",
+        target_url="http://target.test/",
+        status=Job.Status.QUEUED,
+        message_id="msg_1",
+    )
+
+
+@pytest.fixture
+def deliver(async_client: AsyncClient) -> Callable:
+    """POST a body to one of the signed views, signed as the queue signs it."""
+
+    async def deliver(path: str, payload: object, retried: int = 0, **headers: str):
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        url = f"{settings.PUBLIC_URL}{path}"
+        key = settings.QSTASH_CURRENT_SIGNING_KEY
+        given = {
+            "Upstash-Signature": sign(url, body, key, int(time.time())),
+            "Upstash-Message-Id": "msg_1",
+            "Upstash-Retried": str(retried),
+        } | headers
+        return await async_client.post(path, body, content_type="application/json", headers=given)
+
+    return deliver

@@ -1,0 +1,71 @@
+"""A PostgreSQL of our own for the tests: an empty cluster in a temporary folder.
+
+`uv run python -m tests.postgresql pytest` runs the whole suite on it.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def binaries() -> Path | None:
+    """Where initdb and pg_ctl are; None if PostgreSQL's server is not installed."""
+    if found := shutil.which("initdb"):
+        return Path(found).parent
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return installed[-1].parent if installed else None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Cluster:
+    """Start with `with Cluster() as url`; stopped and deleted at the end."""
+
+    def __init__(self) -> None:
+        folder = binaries()
+        if folder is None:
+            raise RuntimeError("PostgreSQL is not installed: apt-get install postgresql")
+        self.binaries = folder
+        self.port = free_port()
+        self.url = f"postgresql://tests@127.0.0.1:{self.port}/postgres"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs; as root, which it refuses, as its own user."""
+        as_user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+        subprocess.run(
+            [self.binaries / program, "-D", self.data, *arguments],
+            user=as_user if os.getuid() == 0 else None,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
+
+    def __enter__(self) -> str:
+        self.folder = tempfile.mkdtemp()
+        self.data = Path(self.folder) / "data"
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres")
+        self.run("initdb", "--username=tests", "--auth=trust", "--encoding=UTF8")
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
+        log = str(Path(self.folder) / "log")
+        self.run("pg_ctl", "-w", "-o", options, "-l", log, "start")
+        return self.url
+
+    def __exit__(self, *error: object) -> None:
+        self.run("pg_ctl", "-w", "-m", "immediate", "stop")
+        shutil.rmtree(self.folder)
+
+
+if __name__ == "__main__":
+    with Cluster() as database_url:
+        environment = os.environ | {"DATABASE_URL": database_url}
+        sys.exit(subprocess.run(sys.argv[1:], env=environment).returncode)
