@@ -1,6 +1,6 @@
 """One line a log record: time, level, logger, words, then `name=value` for the rest.
 
-A message's way is read by filtering for its `message=msg_…` or its `job=…`.
+A message's way is read by filtering for its `message_id=msg_…` or its `job=…`.
 """
 
 import json
@@ -9,7 +9,7 @@ import time
 from typing import override
 
 # What every record has; whatever else a call passed as `extra` is a field of ours.
-STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request"}
 
 
 class LineFormatter(logging.Formatter):
