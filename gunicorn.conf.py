@@ -8,6 +8,7 @@ import asyncio
 import gc
 import os
 import signal
+from typing import Any
 
 wsgi_app = "jobsite.asgi:application"
 worker_class = "asgi"
@@ -27,10 +28,10 @@ keepalive = 5
 asgi_disconnect_grace_period = 1
 
 
-def post_worker_init(worker):
+def post_worker_init(worker: Any) -> None:
     """On SIGTERM stop claiming messages before gunicorn stops taking requests."""
 
-    def drain():
+    def drain() -> None:
         worker.asgi.drain()
         worker.handle_exit_signal()
 
@@ -41,7 +42,7 @@ def post_worker_init(worker):
     gc.set_threshold(20_000, 50, 100)
 
 
-async def listen_deeper(worker):
+async def listen_deeper(worker: Any) -> None:
     """Give the sockets the backlog set above; the ASGI worker listens with asyncio's 100.
 
     What does not fit is dropped, and the client's kernel tries again a whole second later.

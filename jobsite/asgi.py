@@ -15,6 +15,7 @@ django.setup(set_prefix=False)
 
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
@@ -39,9 +40,28 @@ class Site(ASGIHandler):
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
         elif scope["type"] == "http":
-            await self.handle(scope, receive, send)
+            await self.handle_limited(scope, receive, send)
         else:
             raise ValueError(f"This site does not speak {scope['type']}.")
+
+    async def handle_limited(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request, with 413 if its body is too large: Django would store it first."""
+        received = 0
+
+        async def receive_limited() -> Any:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > settings.LARGEST_REQUEST:
+                raise RequestDataTooBig
+            return message
+
+        try:
+            await self.handle(scope, receive_limited, send)
+        except RequestDataTooBig:
+            headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 413, "headers": headers})
+            await send({"type": "http.response.body", "body": b'{"error": "body too large"}'})
 
     async def lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Run the dispatcher from the server's start to its end.

@@ -5,10 +5,10 @@ compute (the session is a signed cookie, no query anywhere), so the hop buys not
 a message that waits in `/api/long-task` would keep a thread waiting with it.
 """
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib.sessions import middleware as sessions
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware import clickjacking, csp, csrf, security
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise import middleware as whitenoise
@@ -17,24 +17,14 @@ from whitenoise import middleware as whitenoise
 class OnTheLoop(MiddlewareMixin):
     """Call the hooks of a middleware directly, where Django would call them in a thread."""
 
-    def __init__(self, get_response: Any) -> None:
-        super().__init__(get_response)
-        if self.async_mode and hasattr(self, "process_view"):
-            process_view = self.process_view
+    get_response: Any
 
-            async def process_view_on_the_loop(*args: Any) -> HttpResponse | None:
-                return cast(HttpResponse | None, process_view(*args))
-
-            self.process_view = process_view_on_the_loop
-
-    async def __acall__(self, request: HttpRequest) -> HttpResponse:
-        response = None
-        if hasattr(self, "process_request"):
-            response = self.process_request(request)
+    async def __acall__(self, request: HttpRequest) -> Any:
+        response = self.process_request(request) if hasattr(self, "process_request") else None
         response = response or await self.get_response(request)
         if hasattr(self, "process_response"):
             response = self.process_response(request, response)
-        return cast(HttpResponse, response)
+        return response
 
 
 class SecurityMiddleware(OnTheLoop, security.SecurityMiddleware):
@@ -51,6 +41,15 @@ class SessionMiddleware(OnTheLoop, sessions.SessionMiddleware):
 
 class CsrfViewMiddleware(OnTheLoop, csrf.CsrfViewMiddleware):
     """A form only counts if this site showed it."""
+
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        if self.async_mode:
+            self.process_view: Any = self.process_view_on_the_loop
+
+    async def process_view_on_the_loop(self, *args: Any) -> HttpResponseBase | None:
+        """Django calls a `process_view` that is no coroutine in a thread, too."""
+        return super().process_view(*args)
 
 
 class XFrameOptionsMiddleware(OnTheLoop, clickjacking.XFrameOptionsMiddleware):

@@ -70,15 +70,18 @@ def derived(purpose: str) -> str:
 DEBUG = flag("DEBUG")
 SECRET_KEY = secret_key()
 
+PORT = number("PORT", 8000)
+
 # Where the queue reaches this site. Empty: the host of the visitor's own request.
 # Heroku sets the app's domain once `heroku labs:enable runtime-dyno-metadata` is on.
 PUBLIC_URL = (
     url("PUBLIC_URL")
     or url("RENDER_EXTERNAL_URL")
     or (f"https://{name}" if (name := env.get("HEROKU_APP_DEFAULT_DOMAIN_NAME")) else "")
-    or (f"https://{name}-8000.app.github.dev" if (name := env.get("CODESPACE_NAME")) else "")
+    or (f"https://{name}-{PORT}.app.github.dev" if (name := env.get("CODESPACE_NAME")) else "")
 )
-PORT = number("PORT", 8000)
+# Larger request bodies are refused before they fill the disk; each view has its own limit.
+LARGEST_REQUEST = 16 * 1024 * 1024
 
 # The queue: hosted QStash as soon as there is a token, else our own database.
 # The names are QStash's own: https://upstash.com/docs/qstash/howto/signature
@@ -160,7 +163,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
     }
 else:
-    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 8}}
+    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 4}}
 
 # The session only names the visitor, so it fits into its own signed cookie.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"

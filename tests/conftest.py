@@ -3,14 +3,17 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.test import AsyncClient
 
 from broker.signing import sign
 from jobs.models import Job
+from tests.postgresql import Cluster, binaries
+from tests.processes import migrate
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -20,6 +23,24 @@ def skip_or_fail(reason: str) -> None:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server, and in it a database `site` with all tables and no rows."""
+    if binaries() is None:
+        skip_or_fail("PostgreSQL is not installed; enable with: apt-get install postgresql")
+    with Cluster() as running:
+        with psycopg.connect(running.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE site")
+        migrate(f"{running.url.rpartition('/')[0]}/site")
+        yield running
+
+
+@pytest.fixture
+def postgresql_url(cluster: Cluster) -> str:
+    """An empty PostgreSQL database of the test's own, migrated."""
+    return cluster.new_database(template="site")
 
 
 @pytest.fixture

@@ -5,12 +5,16 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Self
+
+import psycopg
 
 
 def binaries() -> Path | None:
@@ -28,7 +32,7 @@ def free_port() -> int:
 
 
 class Cluster:
-    """Start with `with Cluster() as url`; stopped and deleted at the end."""
+    """Start with `with Cluster() as cluster`; stopped and deleted at the end."""
 
     def __init__(self) -> None:
         folder = binaries()
@@ -49,7 +53,7 @@ class Cluster:
             cwd="/",
         )
 
-    def __enter__(self) -> str:
+    def __enter__(self) -> Self:
         self.folder = tempfile.mkdtemp()
         self.data = Path(self.folder) / "data"
         if os.getuid() == 0:
@@ -58,14 +62,22 @@ class Cluster:
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
         log = str(Path(self.folder) / "log")
         self.run("pg_ctl", "-w", "-o", options, "-l", log, "start")
-        return self.url
+        return self
 
     def __exit__(self, *error: object) -> None:
         self.run("pg_ctl", "-w", "-m", "immediate", "stop")
         shutil.rmtree(self.folder)
 
 
+    def new_database(self, template: str) -> str:
+        """A copy of a database, which nobody may be connected to; its URL."""
+        name = f"copy_{secrets.token_hex(4)}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return f"{self.url.rpartition('/')[0]}/{name}"
+
+
 if __name__ == "__main__":
-    with Cluster() as database_url:
-        environment = os.environ | {"DATABASE_URL": database_url}
+    with Cluster() as cluster:
+        environment = os.environ | {"DATABASE_URL": cluster.url}
         sys.exit(subprocess.run(sys.argv[1:], env=environment).returncode)

@@ -1,0 +1,142 @@
+"""The servers as people start them: `manage.py dev`, gunicorn, `manage.py run_dispatcher`."""
+
+import http.client
+import re
+import signal
+
+import psutil
+import pytest
+import requests
+from django.conf import settings
+
+from tests.processes import ROOT, Sink, eventually, site
+
+
+@pytest.fixture
+def sink():
+    with Sink() as running:
+        yield running
+
+
+def start_dev(site):
+    process = site.start("manage.py", "dev", "--port", str(site.port), DEBUG="1", PUBLIC_URL="")
+    site.wait_until_up(process)
+    return process
+
+
+def test_dev_migrates_serves_delivers_and_says_where(tmp_path):
+    with site(tmp_path) as running:
+        (tmp_path / "site.sqlite3").unlink()
+        start_dev(running)
+        assert running.click().until("succeeded")["sent"] == 10
+        assert f"Open {running.url}/ and click. Queue: embedded." in running.log.read_text()
+
+
+def test_dev_reloads_when_code_changes_and_the_job_goes_on(tmp_path, sink):
+    with site(tmp_path, BROKER_LEASE_SECONDS="2", LONG_TASK_TARGET_URL=sink.url) as running:
+        start_dev(running)
+        visitor = running.click()
+        eventually(lambda: len(sink.requests) >= 2)
+        (ROOT / "jobs/urls.py").touch()
+        eventually(lambda: running.log.read_text().count("Open http") == 2)
+        assert visitor.until("succeeded")["sent"] == 10
+
+
+def test_dev_on_a_taken_port_says_so(tmp_path, sink):
+    with site(tmp_path) as running:
+        port = sink.url.rpartition(":")[2].strip("/")
+        process = running.start("manage.py", "dev", "--port", port, "--noreload", DEBUG="1")
+        assert process.wait(timeout=20) == 1
+        assert "already in use" in running.log.read_text()
+
+
+def test_ten_requests_reach_the_target_half_a_second_apart(tmp_path, sink):
+    with site(tmp_path, LONG_TASK_TARGET_URL=sink.url) as running:
+        running.start_web()
+        running.click().until("succeeded")
+    moments = [request["at"] for request in sink.requests]
+    gaps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    assert len(moments) == 10
+    assert min(gaps) >= 0.49
+
+
+def test_every_request_carries_the_body_and_its_own_key(tmp_path, sink):
+    with site(tmp_path, LONG_TASK_TARGET_URL=sink.url) as running:
+        running.start_web()
+        visitor = running.click()
+        visitor.until("succeeded")
+    assert sink.keys == [f"{visitor.job_id}-{number}" for number in range(1, 11)]
+    assert {request["body"] for request in sink.requests} == {
+        f'{{"hello": "world", "job_id": "{visitor.job_id}"}}'.encode()
+    }
+
+
+def test_waiting_tasks_hold_no_threads(tmp_path, sink):
+    with site(tmp_path, LONG_TASK_TARGET_URL=sink.url) as running:
+        web = running.start_web()
+        visitors = [running.click() for _ in range(40)]
+        eventually(lambda: len({key.partition("-")[0] for key in sink.keys}) == 40)
+        (worker,) = psutil.Process(web.pid).children()
+        threads = worker.num_threads()
+        for visitor in visitors:
+            visitor.until("succeeded")
+    assert threads < 10
+
+
+def test_healthz_reports_a_queue_that_is_not_running(tmp_path):
+    with site(tmp_path, RUN_DISPATCHER="0") as running:
+        running.start_web()
+        visitor = running.click()
+        health = eventually(
+            lambda: (answer := requests.get(f"{running.url}/healthz", timeout=5)).status_code
+            == 503
+            and answer.json()
+        )
+        assert "queue is not running" in health["dispatcher"]
+        page = visitor.http.get(running.url, timeout=5).text
+        assert "The queue is not running" in page
+
+
+def test_stopped_dispatcher_finishes_what_it_has_begun(tmp_path, sink):
+    with site(tmp_path, RUN_DISPATCHER="0", LONG_TASK_TARGET_URL=sink.url) as running:
+        running.start_web()
+        dispatcher = running.start_dispatcher()
+        visitor = running.click()
+        eventually(lambda: len(sink.requests) >= 2)
+        running.stop(dispatcher, signal.SIGTERM)
+        assert visitor.job()["status"] == "succeeded"
+        assert re.search(r"dispatcher stopped .*given_back=0", running.log.read_text())
+
+
+def test_second_signal_gives_back_what_is_in_flight(tmp_path, sink):
+    with site(tmp_path, RUN_DISPATCHER="0", LONG_TASK_TARGET_URL=sink.url) as running:
+        running.start_web()
+        dispatcher = running.start_dispatcher()
+        visitor = running.click()
+        eventually(lambda: len(sink.requests) >= 2)
+        dispatcher.send_signal(signal.SIGTERM)
+        dispatcher.send_signal(signal.SIGINT)
+        dispatcher.wait(timeout=10)
+        assert visitor.job()["status"] != "succeeded"
+        running.start_dispatcher()
+        assert visitor.until("succeeded")["sent"] == 10
+
+
+def test_no_warning_is_printed_by_the_server(tmp_path):
+    with site(tmp_path) as running:
+        web = running.start_web()
+        running.click().until("succeeded")
+        running.stop(web)
+        assert "Warning" not in running.log.read_text()
+        assert "Traceback" not in running.log.read_text()
+
+
+def test_huge_body_is_refused_before_it_fills_the_disk(tmp_path):
+    with site(tmp_path) as running:
+        running.start_web()
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+        connection.putrequest("POST", "/catcher/b/")
+        connection.putheader("Content-Length", str(2**40))
+        connection.endheaders()
+        connection.send(b"x" * (settings.LARGEST_REQUEST + 1))
+        assert connection.getresponse().status == 413
