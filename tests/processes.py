@@ -40,6 +40,14 @@ def eventually[T](look: Callable[[], T], seconds: float = 20, what: str = "it") 
         time.sleep(0.02)
 
 
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, even if nobody has asked for its exit code yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class Sink:
     """A target that keeps what it gets and answers as it is told."""
 
@@ -94,7 +102,12 @@ class Sink:
 
 def manage(database_url: str, *arguments: str) -> None:
     """Run a management command for the tests' own sake."""
-    environment = os.environ | {"DATABASE_URL": database_url, "SECRET_KEY": "tests", "DEBUG": "0"}
+    environment = os.environ | {
+        "DATABASE_URL": database_url,
+        "DEBUG": "0",
+        "DJANGO_SETTINGS_MODULE": "jobsite.settings",
+        "SECRET_KEY": "only-for-the-tests-" * 3,
+    }
     command = [sys.executable, "manage.py", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -208,7 +221,7 @@ class Site:
             if number == signal.SIGKILL:
                 for child in children:
                     child.kill()
-                psutil.wait_procs(children, timeout=10)
+                eventually(lambda: all(map(is_gone, children)), what="the children's end")
             process.wait(timeout=40)
 
     def stop_all(self) -> None:

@@ -19,9 +19,10 @@
   function failed(reason) {
     const notice = document.createElement("p");
     notice.className = "notice problem";
-    notice.textContent = `✕ Failed to start background job. ${reason}`;
+    notice.innerHTML = '<span class="icon" aria-hidden="true">✕</span> ';
+    notice.append(`Failed to start background job. ${reason}`);
     document.getElementById("result").replaceChildren(notice);
-    announce(notice.textContent.slice(2));
+    announce(notice.lastChild.data);
   }
 
   function refused(event) {
@@ -32,6 +33,8 @@
           ? "This page is too old. Reload it, and check that cookies are allowed."
           : `The server answered with an error (HTTP ${status}). Try again in a moment.`,
       );
+    } else if (status === 404) {
+      location.reload(); // the job is gone with its database; see what is left
     } else if (status >= 500) {
       lost(event);
     }

@@ -1,0 +1,140 @@
+"""Colours, sizes and motion, measured in the browser; and axe-core's opinion."""
+
+import re
+
+import pytest
+from django.template import loader
+from playwright.sync_api import Locator, Page
+
+from tests.browser.conftest import Browse, Gallery
+
+SCHEMES = ["light", "dark"]
+
+
+def calm(page: Page) -> Page:
+    """Let the cards be: no news of any job from here on."""
+    page.context.route("**/status?*", lambda route: route.fulfill(status=204))
+    with page.expect_response(lambda response: response.status == 204):
+        pass
+    return page
+
+
+def colour(locator: Locator, name: str) -> tuple[float, ...]:
+    """A computed colour as red, green, blue from 0 to 1; it must be opaque."""
+    text = locator.evaluate(f"element => getComputedStyle(element)['{name}']")
+    assert text.startswith("rgb("), text
+    return tuple(int(part) / 255 for part in re.findall(r"\d+", text))
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    """https://www.w3.org/TR/WCAG22/#dfn-relative-luminance"""
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    lighter, darker = sorted([luminance(one), luminance(other)], reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_button_is_white_on_green_with_enough_contrast(
+    browse: Browse, gallery: Gallery, scheme: str
+):
+    button = browse(gallery.url, color_scheme=scheme).locator("#start button")
+    ground = colour(button, "backgroundColor")
+    assert colour(button, "color") == (1, 1, 1)
+    assert ground[1] > ground[0] and ground[1] > ground[2]
+    assert contrast((1, 1, 1), ground) >= 4.5
+    button.hover()
+    assert contrast((1, 1, 1), colour(button, "backgroundColor")) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_words_of_every_state_have_enough_contrast(browse: Browse, gallery: Gallery, scheme: str):
+    page = calm(browse(gallery.url, color_scheme=scheme, storage_state=gallery.storage_state))
+    for job_id in gallery.jobs.values():
+        card = page.locator(f"#job-{job_id}")
+        ground = colour(card, "backgroundColor")
+        for part in (".state .icon", ".state strong", ".amount span", ".link time"):
+            assert contrast(colour(card.locator(part), "color"), ground) >= 4.5
+
+
+def test_dark_scheme_is_dark(browse: Browse, gallery: Gallery):
+    page = browse(gallery.url, color_scheme="dark")
+    assert luminance(colour(page.locator("body"), "backgroundColor")) < 0.05
+    assert luminance(colour(page.locator("h1"), "color")) > 0.7
+
+
+def test_every_state_is_an_icon_and_a_word(browse: Browse, gallery: Gallery):
+    page = browse(gallery.url, storage_state=gallery.storage_state)
+    told = {
+        (
+            page.locator(f"#job-{job_id} .state .icon[aria-hidden=true]").inner_text(),
+            page.locator(f"#job-{job_id} .state strong").inner_text(),
+        )
+        for job_id in gallery.jobs.values()
+    }
+    assert told == {
+        ("◷", "queued"),
+        ("▶", "running"),
+        ("↻", "waiting"),
+        ("✓", "succeeded"),
+        ("✕", "failed"),
+        ("✕", "not sent"),
+    }
+
+
+def test_nothing_moves_where_motion_is_unwanted(browse: Browse, gallery: Gallery):
+    page = browse(gallery.url, reduced_motion="reduce", storage_state=gallery.storage_state)
+    moving = """() => [...document.querySelectorAll("*")].filter((element) => {
+      const style = getComputedStyle(element);
+      return style.transitionDuration !== "0s" || style.animationName !== "none";
+    }).length"""
+    assert page.evaluate(moving) == 0
+
+
+def test_no_page_scrolls_sideways_at_320_pixels(browse: Browse, gallery: Gallery):
+    browse.expect("404 (Not Found)")
+    page = browse(
+        gallery.url,
+        viewport={"width": 320, "height": 640},
+        storage_state=gallery.storage_state,
+    )
+    widths = {}
+    for name, path in gallery.pages.items():
+        browse.tab(page, gallery.url + path)
+        page.locator("summary").evaluate_all("all => all.forEach(one => one.click())")
+        widths[name] = page.evaluate("document.documentElement.scrollWidth")
+    assert set(widths.values()) == {320}, widths
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_axe_finds_no_violation(browse: Browse, gallery: Gallery, axe: str, scheme: str):
+    browse.expect("404 (Not Found)")
+    page = calm(browse(gallery.url, color_scheme=scheme, storage_state=gallery.storage_state))
+    violations = {}
+    for name, path in gallery.pages.items():
+        browse.tab(page, gallery.url + path)
+        violations[name] = run(page, axe)
+    empty = browse(gallery.url, color_scheme=scheme)
+    violations["empty"] = run(empty, axe)
+    assert {name: found for name, found in violations.items() if found} == {}
+
+
+def test_error_page_needs_nothing_of_the_site():
+    assert "Something went wrong" in loader.get_template("500.html").render()
+
+
+def run(page: Page, axe: str) -> list[str]:
+    """What axe-core objects to, as `rule: the element`."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")
+    assert found["passes"]
+    return [
+        f"{violation['id']}: {node['html']}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]

@@ -1,0 +1,198 @@
+"""From the click to the end, as it is seen: the pages go on by themselves, then fall silent.
+
+Jobs take five seconds, so two stories are begun once and looked at by several tests: a
+visitor at a target that refuses, and one with three jobs, two tabs, a job page and the bin.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import TimeoutError as NoneCame
+
+from tests.browser.conftest import Browse, Gallery, execute, record, start_job
+from tests.processes import Sink, Site
+
+SUCCEEDED = re.compile(r"succeeded in \d\.\d s")
+
+
+def state(page: Page, job_id: str) -> Locator:
+    return page.locator(f"#job-{job_id} .state")
+
+
+class Refused(NamedTuple):
+    """The target refuses all of the first job, and the second one's request 2 twice."""
+
+    page: Page
+    shown: Callable[[], list[str]]
+    doomed: str
+    lucky: str
+
+
+@pytest.fixture(scope="module")
+def refused(chromium: Browser, aimed: Site, sink: Sink) -> Iterator[Refused]:
+    def answer(request: dict) -> int:
+        key = request["headers"]["Idempotency-Key"]
+        doomed = sink.keys[0].partition("-")[0] in key
+        return 500 if doomed or (key.endswith("-2") and sink.keys.count(key) <= 2) else 200
+
+    sink.requests.clear()
+    sink.answer = answer
+    browse = Browse(chromium)
+    page = browse(aimed.url)
+    shown = record(page)
+    doomed = start_job(page)
+    expect(state(page, doomed)).to_contain_text("waiting")
+    yield Refused(page, shown, doomed, start_job(page))
+    assert browse.close() == []
+
+
+class Watched(NamedTuple):
+    """Three jobs in two tabs, the second reloaded on the way; the first job in two more."""
+
+    jobs: list[str]
+    first: Page
+    second: Page
+    detail: Page
+    bin: Page
+    shown: Callable[[], list[str]]
+
+
+@pytest.fixture(scope="module")
+def watched(chromium: Browser, live: Site, refused: Refused) -> Iterator[Watched]:
+    """Depends on the other story only to be told at the same time."""
+    browse = Browse(chromium)
+    first = browse(live.url)
+    shown = record(first)
+    jobs = [start_job(first) for _ in range(3)]
+    second = browse.tab(first.context.new_page(), live.url)
+    detail = browse.tab(first.context.new_page(), f"{live.url}/jobs/{jobs[0]}")
+    expect(detail.locator(".timeline")).to_contain_text("attempt 1: under way")
+    caught = browse.tab(
+        first.context.new_page(), detail.locator("#catcher").evaluate("a => a.href")
+    )
+    expect(state(second, jobs[2])).to_contain_text("running")
+    second.reload()
+    expect(state(second, jobs[2])).to_contain_text("running")
+    yield Watched(jobs, first, second, detail, caught, shown)
+    assert browse.close() == []
+
+
+def test_every_job_goes_from_queued_to_running_to_succeeded(watched: Watched):
+    for job_id in watched.jobs:
+        expect(state(watched.first, job_id)).to_contain_text(SUCCEEDED)
+        words = re.findall(rf"job-{job_id}: \W (\w+)", "\n".join(watched.shown()))
+        assert words == ["queued", "running", "succeeded"]
+
+
+def test_progress_ends_at_ten_of_ten_requests(watched: Watched):
+    for job_id in watched.jobs:
+        card = watched.first.locator(f"#job-{job_id}")
+        expect(card.locator(".amount")).to_have_text("10 of 10 requests sent")
+        assert card.locator("progress").evaluate("bar => [bar.value, bar.max]") == [10, 10]
+
+
+def test_progress_is_shown_on_the_way(watched: Watched):
+    for job_id in watched.jobs:
+        expect(state(watched.first, job_id)).to_contain_text(SUCCEEDED)
+        amounts = [
+            int(amount)
+            for amount in re.findall(
+                rf"job-{job_id}: (\d+) of 10 requests sent", "\n".join(watched.shown())
+            )
+        ]
+        assert amounts == sorted(amounts)
+        assert len(amounts) >= 5
+
+
+def test_end_of_every_job_is_announced(watched: Watched):
+    for job_id in watched.jobs:
+        expect(state(watched.first, job_id)).to_contain_text(SUCCEEDED)
+        assert f"announcement: Job {job_id[:8]} succeeded in" in "\n".join(watched.shown())
+
+
+def test_two_tabs_agree_after_a_reload_in_the_middle(watched: Watched):
+    for job_id in watched.jobs:
+        for page in (watched.first, watched.second):
+            expect(state(page, job_id)).to_contain_text(SUCCEEDED)
+        told = [state(page, job_id).inner_text() for page in (watched.first, watched.second)]
+        assert told[0] == told[1]
+
+
+def test_pages_stop_asking_when_the_jobs_have_ended(watched: Watched):
+    pages = [watched.first, watched.second, watched.detail]
+    for page, job_id in zip(pages[:2] * 3, watched.jobs * 2, strict=True):
+        expect(state(page, job_id)).to_contain_text(SUCCEEDED)
+    expect(watched.detail.locator(".state")).to_contain_text(SUCCEEDED)
+    asked: list[str] = []
+    for page in pages:
+        page.on("request", lambda request: asked.append(request.url))
+    with pytest.raises(NoneCame), watched.first.expect_request("**/status?*", timeout=1_200):
+        pass
+    assert asked == []
+
+
+def test_timeline_tells_every_step_in_order(watched: Watched):
+    expect(watched.detail.locator(".end")).to_contain_text("succeeded")
+    steps = watched.detail.locator(".timeline li > span").all_text_contents()
+    told = [
+        r"published as msg_\w+",
+        r"attempt 1: HTTP 200 after \d\.\d\d s",
+        *(rf"request {number}: HTTP 200 after \d+ ms" for number in range(1, 11)),
+        "succeeded",
+    ]
+    assert all(re.fullmatch(*pair) for pair in zip(told, steps, strict=True)), steps
+
+
+def test_ten_requests_arrive_in_the_bin_newest_first(watched: Watched):
+    expect(watched.bin.locator("#entries > li")).to_have_count(30)
+    keys = watched.bin.locator("dl div", has_text="Idempotency-Key").locator("dd")
+    mine = [key for key in keys.all_text_contents() if key.startswith(watched.jobs[0])]
+    assert mine == [f"{watched.jobs[0]}-{number}" for number in range(10, 0, -1)]
+
+
+def test_failed_attempts_are_told_with_their_reason_and_what_follows(refused: Refused):
+    expect(state(refused.page, refused.doomed)).to_contain_text("failed: request 1: HTTP 500")
+    expect(state(refused.page, refused.lucky)).to_contain_text(SUCCEEDED)
+    text = "\n".join(refused.shown())
+    for number in (2, 3):
+        waiting = rf". waiting for attempt {number} of 4 in \d s: request"
+        assert re.search(rf"job-{refused.doomed}: {waiting} 1: HTTP 500", text)
+        assert re.search(rf"job-{refused.lucky}: {waiting} 2: HTTP 500", text)
+    assert "attempt 5 of 4" not in text
+
+
+def test_failed_attempts_and_the_end_are_announced(refused: Refused):
+    doomed = f"announcement: Job {refused.doomed[:8]}"
+    expect(state(refused.page, refused.doomed)).to_contain_text("failed: request 1: HTTP 500")
+    text = "\n".join(refused.shown())
+    for number in (1, 2, 3):
+        failed = f"attempt {number} failed, request 1: HTTP 500. Attempt {number + 1} of 4 follows."
+        assert f"{doomed}: {failed}" in text
+    assert f"{doomed} failed: request 1: HTTP 500" in text
+
+
+def test_only_who_knows_its_address_sees_a_job_of_another(browse: Browse, still: Site):
+    job_id = start_job(browse(still.url))
+    stranger = browse(still.url)
+    expect(stranger.get_by_text("None yet.")).to_be_visible()
+    browse.tab(stranger, f"{still.url}/jobs/{job_id}")
+    expect(stranger.locator("#detail strong")).to_have_text("queued")
+
+
+def test_last_failed_attempt_says_that_none_follows(browse: Browse, gallery: Gallery):
+    page = browse(gallery.url, storage_state=gallery.storage_state)
+    expect(state(page, gallery.jobs["giving_up"])).to_have_text(
+        "↻ waiting for the queue to give up: attempt 4 of 4 failed, request 4: HTTP 500"
+    )
+
+
+def test_queue_that_is_not_running_is_said_once(browse: Browse, gallery: Gallery, still: Site):
+    execute(still, "UPDATE broker_message SET due_at = due_at - 60000")
+    page = browse(gallery.url, storage_state=gallery.storage_state)
+    expect(page.get_by_text("The queue is not running")).to_have_count(1)
+    with page.expect_response("**/status?*"):
+        pass
+    expect(page.get_by_text("The queue is not running")).to_have_count(1)

@@ -1,0 +1,151 @@
+"""The click: what the button, the page and a screen reader say between it and the answer."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import Browse, start_job
+from tests.processes import Site
+
+MESSAGE = re.compile(r"Started job with ID msg_\w+")
+
+
+def button(page: Page):
+    return page.locator("#start button")
+
+
+def test_button_is_disabled_and_says_loading_while_it_works(browse: Browse, still: Site):
+    page, held = browse(still.url), []
+    before = button(page).bounding_box()
+    page.route("**/jobs/start", lambda route: held.append(route))
+    button(page).click()
+    expect(button(page)).to_be_disabled()
+    expect(button(page)).to_have_text("Loading...", use_inner_text=True)
+    assert button(page).bounding_box() == before
+    held[0].continue_()
+    expect(button(page)).to_be_enabled()
+    expect(button(page)).to_have_text("Start Background Job", use_inner_text=True)
+
+
+def test_started_job_is_named_by_its_message(browse: Browse, still: Site):
+    page = browse(still.url)
+    start_job(page)
+    expect(page.locator("#result")).to_have_text(MESSAGE)
+
+
+def test_first_job_takes_the_place_of_none_yet(browse: Browse, still: Site):
+    page = browse(still.url)
+    expect(page.get_by_text("None yet.")).to_be_visible()
+    start_job(page)
+    expect(page.get_by_text("None yet.")).to_be_hidden()
+
+
+def test_newest_job_comes_first(browse: Browse, still: Site):
+    page = browse(still.url)
+    first, second = start_job(page), start_job(page)
+    jobs = page.locator("#jobs > li")
+    expect(jobs).to_have_count(2)
+    assert [jobs.nth(n).get_attribute("id") for n in range(2)] == [f"job-{second}", f"job-{first}"]
+
+
+def test_focus_stays_on_the_button_after_a_click(browse: Browse, still: Site):
+    page = browse(still.url)
+    start_job(page)
+    expect(button(page)).to_be_focused()
+
+
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_keyboard_starts_a_job_and_keeps_its_place(browse: Browse, still: Site, key: str):
+    page = browse(still.url)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(button(page)).to_be_focused()
+    page.keyboard.press(key)
+    expect(page.locator("#result")).to_have_text(MESSAGE)
+    expect(button(page)).to_be_focused()
+
+
+def test_focus_on_a_link_survives_the_polling(browse: Browse, still: Site):
+    page = browse(still.url)
+    job_id = start_job(page)
+    link = page.locator(f"#link-{job_id}")
+    link.focus()
+    for _ in range(2):
+        with page.expect_response("**/status?*"):
+            pass
+    expect(link).to_be_focused()
+
+
+def test_start_is_announced_in_the_region_that_was_there_before(browse: Browse, still: Site):
+    page = browse(still.url)
+    region = page.get_by_role("status").element_handle()
+    start_job(page)
+    expect(page.get_by_role("status")).to_have_text(MESSAGE)
+    assert page.get_by_role("status").element_handle().evaluate("(a, b) => a === b", region)
+
+
+def test_start_stays_announced_while_nothing_new_happens(browse: Browse, still: Site):
+    page = browse(still.url)
+    start_job(page)
+    with page.expect_response("**/status?*"):
+        pass
+    expect(page.get_by_role("status")).to_have_text(MESSAGE)
+
+
+def no_server(route: Route) -> None:
+    route.abort("connectionrefused")
+
+
+def broken_server(route: Route) -> None:
+    route.fulfill(status=500, body="Server Error")
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        (no_server, "The server did not answer. Try again in a moment."),
+        (broken_server, "The server answered with an error (HTTP 500). Try again in a moment."),
+    ],
+)
+def test_failed_start_is_told_in_words(browse: Browse, still: Site, server, words: str):
+    browse.expect("htmx:", "Response Status Error", "Failed to load resource")
+    page = browse(still.url)
+    page.route("**/jobs/start", server)
+    button(page).click()
+    told = f"Failed to start background job. {words}"
+    expect(page.locator("#result")).to_contain_text(told)
+    expect(page.get_by_role("status")).to_have_text(told)
+    expect(button(page)).to_be_enabled()
+    expect(button(page)).to_be_focused()
+
+
+def test_page_without_its_cookie_is_told_to_reload(browse: Browse, still: Site):
+    browse.expect("Response Status Error", "Failed to load resource")
+    page = browse(still.url)
+    page.context.clear_cookies()
+    button(page).click()
+    expect(page.locator("#result")).to_contain_text("This page is too old. Reload it")
+
+
+def test_job_that_could_not_be_sent_is_kept_with_its_reason(browse: Browse, cut_off: Site):
+    page = browse(cut_off.url)
+    job_id = start_job(page)
+    reason = re.compile(
+        r"Failed to start background job\. \S+ cannot be reached\. Check QSTASH_URL"
+    )
+    expect(page.locator("#result")).to_contain_text(reason)
+    expect(page.get_by_role("status")).to_have_text(reason)
+    card = page.locator(f"#job-{job_id}")
+    expect(card.locator("strong")).to_have_text("not sent")
+    card.get_by_role("button", name="Send again").click()
+    page.wait_for_url(f"**/jobs/{job_id}")
+    expect(page.locator("#detail")).to_contain_text("cannot be reached")
+    expect(page.get_by_role("button", name="Send again")).to_be_visible()
+
+
+def test_only_its_owner_can_send_a_job_again(browse: Browse, cut_off: Site):
+    job_id = start_job(browse(cut_off.url))
+    stranger = browse(f"{cut_off.url}/jobs/{job_id}")
+    expect(stranger.locator("strong")).to_have_text("not sent")
+    expect(stranger.get_by_role("button", name="Send again")).to_have_count(0)
