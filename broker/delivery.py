@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 import aiohttp
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from broker.models import Message
@@ -90,11 +90,15 @@ def headers_for(message: Message, key: str) -> CIMultiDict[str]:
     return headers
 
 
-def listed(headers: "aiohttp.typedefs.LooseHeaders") -> dict[str, list[str]]:
-    """Headers as {canonical name: [value, …]}."""
+def listed(headers: CIMultiDictProxy[str]) -> dict[str, list[str]]:
+    """Headers as {canonical name: [value, …]}; bytes that are no text become `�`.
+
+    PostgreSQL stores no lone surrogates, which is what aiohttp makes of such bytes.
+    """
     lists: dict[str, list[str]] = {}
     for name, value in headers.items():
-        lists.setdefault(canonical(name), []).append(value)
+        text = value.encode(errors="surrogateescape").decode(errors="replace")
+        lists.setdefault(canonical(name), []).append(text)
     return lists
 
 

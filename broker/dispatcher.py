@@ -1,9 +1,9 @@
-"""Claim what is due, deliver it, settle it.
+"""Claim what is due, have it delivered, have it settled.
 
 The message lies in its table and its time has come. A dispatcher claims it for as long as it
-keeps renewing the claim, hands it to delivery.py, and writes down what became of it:
-delivered, waiting for the next attempt, or failed. Any number of dispatchers may share a
-database; should one die, its claims expire and others take over.
+keeps renewing the claim, hands it to delivery.py, and has settling.py write down what became
+of it. Any number of dispatchers may share a database; should one die, its claims expire and
+others take over.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 
 import aiohttp
 from django.conf import settings
@@ -20,21 +20,9 @@ from django.db import Error
 
 from broker import delivery, wakeup
 from broker.delivery import Outcome
-from broker.models import (
-    DeadLetter,
-    Event,
-    Message,
-    Pulse,
-    Row,
-    State,
-    Verdict,
-    now_ms,
-    remove_stale_pulses,
-    settle,
-)
-from broker.publishing import publish_failure_callback
-from broker.retry import delay_ms
-from groupcommit.statements import insert_all, one_by_one
+from broker.models import Message, Pulse, Row, now_ms, remove_stale_pulses
+from broker.settling import Settlement, settle_all
+from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 
 logger = logging.getLogger(__name__)
@@ -42,7 +30,8 @@ logger = logging.getLogger(__name__)
 type Attempt = Callable[[aiohttp.ClientSession, Message, str], Awaitable[Outcome]]
 
 CLAIM_AT_ONCE = 100
-PULSE_SECONDS = 2.0
+# At most this long between two signs of life, and three to a lease.
+PULSE_MS = 2000
 # What is in flight at a stop may take this long; Heroku and Render kill after 30 s.
 GRACE_SECONDS = 25.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
@@ -58,9 +47,10 @@ class Dispatcher:
         self.name = f"{socket.gethostname()[:16]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.limit: int = settings.BROKER_CONCURRENCY
         self.lease_ms: int = settings.BROKER_LEASE_SECONDS * 1000
+        self.pulse_ms = min(PULSE_MS, self.lease_ms // 3)
         self.in_flight: dict[int, asyncio.Task[None]] = {}
         self.wake = asyncio.Event()
-        self.stopping = False
+        self.stopping, self.stopping_since = False, 0.0
         self.pulsed_at = 0
         self.loop_task: asyncio.Task[None] | None = None
         self.session: aiohttp.ClientSession | None = None
@@ -103,13 +93,13 @@ class Dispatcher:
         """One round: show a pulse, claim what is due, sleep until there may be more."""
         self.wake.clear()
         now = self.clock()
-        if now - self.pulsed_at >= PULSE_SECONDS * 1000:
+        if now - self.pulsed_at >= self.pulse_ms:
             await self.pulse(now)
         claimed, next_due_at = await self.claim()
         if len(claimed) < CLAIM_AT_ONCE:
-            seconds = (next_due_at - self.clock()) / 1000 if next_due_at else PULSE_SECONDS
+            wait_ms = next_due_at - self.clock() if next_due_at else self.pulse_ms
             try:
-                async with asyncio.timeout(min(max(seconds, 0.001), PULSE_SECONDS)):
+                async with asyncio.timeout(min(max(wait_ms, 1), self.pulse_ms) / 1000):
                     await self.wake.wait()
             except TimeoutError:
                 pass
@@ -137,7 +127,11 @@ class Dispatcher:
         """Deliver one claimed message and settle it."""
         try:
             self.session = self.session or delivery.open_session(self.limit)
-            outcome = await self.attempt(self.session, message, settings.BROKER_SIGNING_KEY)
+            try:
+                outcome = await self.attempt(self.session, message, settings.BROKER_SIGNING_KEY)
+            except Exception as error:
+                logger.exception("stumbled", extra={"message_id": message.message_id})
+                outcome = Outcome(0, {}, b"", f"{type(error).__name__}: {error}")
             await self.settle(message, outcome)
         finally:
             self.in_flight.pop(message.id, None)
@@ -165,7 +159,8 @@ class Dispatcher:
 
     def stop_claiming(self) -> None:
         """Take no further message; those in flight go on."""
-        self.stopping = True
+        if not self.stopping:
+            self.stopping, self.stopping_since = True, time.monotonic()
         self.wake.set()
 
     async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
@@ -173,53 +168,22 @@ class Dispatcher:
         self.stop_claiming()
         if self.loop_task:
             await self.loop_task
-        if self.in_flight:
-            await asyncio.wait(self.in_flight.values(), timeout=grace_seconds)
+        deadline = self.stopping_since + grace_seconds
+        while self.in_flight and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(self.in_flight.values(), timeout=min(left, self.pulse_ms / 1000))
+            await self.pulse(self.clock())
         for task in (unfinished := list(self.in_flight.values())):
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-        await writer.write(leave, (self.name, self.clock()))
+        given_back = await writer.write(leave, (self.name, self.clock()))
         await self.close()
-        logger.info(
-            "dispatcher stopped", extra={"dispatcher": self.name, "given_back": len(unfinished)}
-        )
+        logger.info("dispatcher stopped", extra={"dispatcher": self.name, "given_back": given_back})
 
     async def close(self) -> None:
         """Close the connections."""
         if self.session:
             await self.session.close()
             self.session = None
-
-
-class Settlement(NamedTuple):
-    """An attempt that has ended, to be written down."""
-
-    message: Message
-    outcome: Outcome
-    now: int
-
-    def verdict(self) -> Verdict:
-        """Delivered, failed for good, or to be tried again."""
-        message, outcome, now = self
-        if outcome.accepted:
-            return Verdict(message, State.DELIVERED, now)
-        if outcome.hopeless or message.retried >= message.max_retries:
-            return Verdict(message, State.FAILED, now)
-        expression = message.retry_delay_expression
-        delay = delay_ms(message.retried, expression, outcome.header, now)
-        return Verdict(message, State.RETRY, now, delay)
-
-    def event(self) -> Event:
-        """What came back, as a line of the log."""
-        return Event(
-            message=self.message,
-            state=State.DELIVERED if self.outcome.accepted else State.ERROR,
-            time=self.now,
-            error=self.outcome.error,
-            response_status=self.outcome.status or None,
-            response_header=self.outcome.header,
-            response_body=self.outcome.body,
-        )
 
 
 @one_by_one
@@ -243,52 +207,11 @@ def claim_due(wanted: tuple[str, int, int, int]) -> tuple[list[Row], int | None]
 
 
 @one_by_one
-def leave(who: tuple[str, int]) -> None:
-    """Give back what a dispatcher still holds, and forget it."""
+def leave(who: tuple[str, int]) -> int:
+    """Give back what a dispatcher still holds, how many that are, and forget it."""
     name, now = who
-    if Message.objects.give_back(name, now):
+    given_back = Message.objects.give_back(name, now)
+    if given_back:
         wakeup.on_commit()
     remove_stale_pulses(now, [name])
-
-
-def settle_all(settlements: list[Settlement]) -> list[bool]:
-    """Write down what became of attempts; False where the claim had been lost."""
-    verdicts = [settlement.verdict() for settlement in settlements]
-    moved = settle(verdicts)
-    events: list[Event] = []
-    for settlement, verdict, won in zip(settlements, verdicts, moved, strict=True):
-        if won:
-            events.append(settlement.event())
-            events += events_after(verdict, settlement.outcome)
-    insert_all(events)
-    for settlement, verdict, won in zip(settlements, verdicts, moved, strict=True):
-        if won and verdict.state == State.FAILED:
-            bury(settlement)
-    return moved
-
-
-def events_after(verdict: Verdict, outcome: Outcome) -> list[Event]:
-    """The log's second line about an attempt that failed: another one follows, or none."""
-    message, state, now, delay = verdict
-    log = {"message_id": message.message_id, "attempt": message.retried + 1}
-    if state == State.DELIVERED:
-        logger.info("delivered", extra=log | {"status": outcome.status})
-        return []
-    if state == State.FAILED:
-        logger.warning("failed for good", extra=log | {"error": outcome.error})
-        return [Event(message=message, state=state, time=now, error=outcome.error)]
-    logger.warning("will be tried again", extra=log | {"error": outcome.error, "in_ms": delay})
-    return [Event(message=message, state=state, time=now, next_delivery_time=now + delay)]
-
-
-def bury(settlement: Settlement) -> None:
-    """Keep a failed message as a dead letter, and tell its failure callback."""
-    message, outcome, now = settlement
-    letter = DeadLetter.objects.create(
-        message=message,
-        failed_at=now,
-        response_status=outcome.status,
-        response_header=outcome.header,
-        response_body=outcome.body,
-    )
-    publish_failure_callback(message, letter)
+    return given_back

@@ -82,15 +82,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
                 f" RETURNING {', '.join(Message.columns())}",
                 [dispatcher, now + lease_ms, *states, now, dispatcher],
             )
-            rows = cursor.fetchall()
+            rows: list[Row] = cursor.fetchall()
         claimed = [row[0] for row in rows]
         lost = [message for message in claimed if states[message] == State.ACTIVE]
-        Event.objects.log(
-            lost,
-            State.ERROR,
-            now,
-            "the attempt was lost: its dispatcher stopped renewing its claim",
-        )
+        Event.objects.log(lost, State.ERROR, now, LOST)
         Event.objects.log(claimed, State.ACTIVE, now)
         return rows
 
@@ -170,7 +165,7 @@ class Message(models.Model):
     @functools.cache
     def columns(cls) -> list[str]:
         """The table's columns, `id` first."""
-        return [field.column for field in cls._meta.concrete_fields]
+        return [str(field.column) for field in cls._meta.concrete_fields]
 
     @classmethod
     def from_row(cls, row: Row) -> "Message":
@@ -194,16 +189,18 @@ class Verdict(NamedTuple):
 def settle(verdicts: list[Verdict]) -> list[bool]:
     """Move messages on from ACTIVE, in one UPDATE; False where the claim was lost."""
     moved = update_returning(
-        "WITH verdict(id, dispatcher, state, due_at, retried) AS ({rows})"
+        "WITH verdict(id, dispatcher, attempt, state, due_at, retried) AS ({rows})"
         " UPDATE broker_message SET state = verdict.state, claimed_by = '',"
         " due_at = CASE WHEN verdict.state = 'RETRY' THEN verdict.due_at END,"
         " retried = verdict.retried FROM verdict WHERE broker_message.id = verdict.id"
         " AND broker_message.state = 'ACTIVE' AND claimed_by = verdict.dispatcher"
+        " AND broker_message.retried = verdict.attempt"
         " RETURNING broker_message.id",
         [
             (
                 verdict.message.id,
                 verdict.message.claimed_by,
+                verdict.message.retried,
                 verdict.state,
                 verdict.now + verdict.delay_ms,
                 verdict.message.retried + (verdict.state == State.RETRY),

@@ -8,6 +8,7 @@ headers: https://upstash.com/docs/qstash/api-reference/messages/publish-a-messag
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -27,6 +28,8 @@ from groupcommit.statements import insert_all
 from groupcommit.transactions import write_transaction
 
 LARGEST_KEY = 255
+LARGEST_INTEGER = 2**31 - 1
+LONGEST_SECONDS = 366 * 24 * 3600
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 FORWARD = "upstash-forward-"
 FAILURE_CALLBACK = "upstash-failure-callback"
@@ -35,9 +38,11 @@ URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"
 # Set by delivery, never by the publisher.
 RESERVED = {
     "connection", "content-length", "content-type", "host", "keep-alive", "te", "trailer",
-    "transfer-encoding", "upgrade", "upstash-message-id", "upstash-retried",
-    "upstash-signature", "user-agent",
+    "transfer-encoding", "upgrade", "upstash-caller-ip", "upstash-message-id",
+    "upstash-retried", "upstash-signature", "user-agent",
 }  # fmt: skip
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class PublishError(ValueError):
@@ -108,16 +113,15 @@ def read_message(
     caller_ip: str = "",
 ) -> Message:
     """An unsaved message from what a publisher asks for; PublishError if an option is wrong."""
-    options = {name.lower(): value.strip() for name, value in headers.items()}
+    options = checked_options(headers)
     now = now_ms()
     not_before = now + 1000 * duration(options, "upstash-delay", 0)
     if "upstash-not-before" in options:
-        not_before = max(now, 1000 * whole_number(options, "upstash-not-before", 0))
-    failure_callback = options.get(FAILURE_CALLBACK, "")
-    return Message(
+        not_before = max(now, 1000 * whole_number(options, "upstash-not-before", 0, 10**12))
+    message = Message(
         account=account,
         caller_ip=caller_ip,
-        url=checked_url(url, "destination"),
+        url=checked_url(url),
         method=checked_method(options.get("upstash-method", "POST")),
         header=forwarded(options),
         body=body,
@@ -125,9 +129,9 @@ def read_message(
         not_before=not_before,
         due_at=not_before,
         timeout_seconds=duration(options, "upstash-timeout", 0) or None,
-        max_retries=whole_number(options, "upstash-retries", 3),
+        max_retries=whole_number(options, "upstash-retries", 3, LARGEST_INTEGER),
         retry_delay_expression=checked_expression(options.get("upstash-retry-delay", "")),
-        failure_callback=failure_callback and checked_url(failure_callback, "failure callback"),
+        failure_callback=options.get(FAILURE_CALLBACK, ""),
         failure_callback_header={
             "Upstash-" + name.removeprefix(f"{FAILURE_CALLBACK}-"): value
             for name, value in options.items()
@@ -136,6 +140,27 @@ def read_message(
         labels=[label for label in options.get("upstash-label", "").split(",") if label],
         deduplication_key=checked_key(options.get("upstash-deduplication-id", "")),
     )
+    if message.failure_callback:
+        checked_failure_callback(message)
+    return message
+
+
+def checked_options(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by lower-case name, fit to be sent on: those of a query may hold anything."""
+    options = {name.lower(): value.strip() for name, value in headers.items()}
+    for name, value in options.items():
+        named = HEADER_NAME.fullmatch(name.removeprefix(FORWARD))
+        if not named or CONTROL_CHARACTER.search(value):
+            raise PublishError(f"{canonical(name)!r} is not a header, or its value cannot be one")
+    return options
+
+
+def checked_failure_callback(message: Message) -> None:
+    """Read the callback's options now: once the message has failed nobody can be told."""
+    try:
+        read_failure_callback(message, b"")
+    except PublishError as error:
+        raise PublishError(f"failure callback: {error}") from error
 
 
 def checked_method(method: str) -> str:
@@ -174,50 +199,57 @@ def forwarded(options: Mapping[str, str]) -> dict[str, list[str]]:
     return header
 
 
-def checked_url(url: str, name: str) -> str:
+def checked_url(url: str) -> str:
     """An absolute http(s) URL; what a URL cannot hold is encoded, the rest left alone."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError as error:
-        raise PublishError(f"invalid {name} url: {error}") from error
+        raise PublishError(f"invalid destination url: {error}") from error
     if parts.scheme not in {"http", "https"}:
         raise PublishError(
-            f"invalid {name} url: endpoint has invalid scheme, add http:// or https://"
+            "invalid destination url: endpoint has invalid scheme, add http:// or https://"
         )
     if not usable:
-        raise PublishError(f"invalid {name} url: endpoint has no host")
+        raise PublishError("invalid destination url: endpoint has no host")
     return quote(url, safe=URL_CHARACTERS)
 
 
-def whole_number(options: Mapping[str, str], name: str, default: int) -> int:
+def whole_number(options: Mapping[str, str], name: str, default: int, largest: int) -> int:
     text = options.get(name, "") or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 + 3):
-        raise PublishError(f"{canonical(name)} must be a whole number, not {text!r}")
+    if not re.fullmatch("[0-9]{1,12}", text) or int(text) > largest:
+        raise PublishError(
+            f"{canonical(name)} must be a whole number up to {largest}, not {text!r}"
+        )
     return int(text)
 
 
 def duration(options: Mapping[str, str], name: str, default: int) -> int:
     try:
-        return duration_seconds(options[name]) if options.get(name) else default
+        seconds = duration_seconds(options[name]) if options.get(name) else default
     except ValueError as error:
         raise PublishError(f"{canonical(name)}: {error}") from error
+    if seconds > LONGEST_SECONDS:
+        raise PublishError(f"{canonical(name)}: {options[name]!r} is longer than a year")
+    return seconds
 
 
 def publish_failure_callback(message: Message, letter: DeadLetter) -> None:
     """Tell the publisher's failure callback, by a message of its own, what became of one."""
-    if not message.failure_callback:
-        return
+    if message.failure_callback:
+        body = json.dumps(failure_report(message, letter)).encode()
+        publish(read_failure_callback(message, body))
+
+
+def read_failure_callback(message: Message, body: bytes) -> Message:
+    """The failure callback's own message, with the options that were given for it."""
     headers = {
         "Upstash-Retries": str(message.max_retries),
-        "Upstash-Retry-Delay": message.retry_delay_expression,
         **message.failure_callback_header,
         "Content-Type": "application/json",
     }
-    body = json.dumps(failure_report(message, letter)).encode()
-    publish(
-        read_message(message.failure_callback, headers, body, message.account, message.caller_ip)
-    )
+    url, account, caller_ip = message.failure_callback, message.account, message.caller_ip
+    return read_message(url, headers, body, account, caller_ip)
 
 
 def failure_report(message: Message, letter: DeadLetter) -> dict[str, Any]:

@@ -17,6 +17,8 @@ GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 GO_UNIT_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3, "m": 6e4, "h": 36e5}
 LARGEST_EXPRESSION = 500
+DEEPEST_EXPRESSION = 20
+LONGEST_HEADER = 100
 
 # In the order in which they are looked for.
 RETRY_HEADERS = (
@@ -53,7 +55,7 @@ def default_backoff_ms(retry: int) -> int:
 
 def asked_by_destination(value: str, now_ms: int) -> int | None:
     """A Retry-After value in ms: seconds, an HTTP date, or a Go duration (`6m5s`)."""
-    value = value.strip()
+    value = value.strip()[:LONGEST_HEADER]
     if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", value):
         return int(float(value) * 1000)
     if re.fullmatch(f"(?:{GO_DURATION.pattern})+", value):
@@ -61,7 +63,7 @@ def asked_by_destination(value: str, now_ms: int) -> int | None:
         return int(sum(float(amount) * GO_UNIT_MS[unit] for amount, unit in parts))
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for an absurd time zone
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -117,7 +119,7 @@ class Parser:
     def __init__(self, expression: str, retried: int) -> None:
         if len(expression) > LARGEST_EXPRESSION:
             raise ExpressionError(f"is longer than {LARGEST_EXPRESSION} characters")
-        self.retried = retried
+        self.retried, self.depth = retried, 0
         self.tokens: list[str] = []
         position, end = 0, len(expression.rstrip())
         while position < end:
@@ -137,10 +139,14 @@ class Parser:
             raise ExpressionError(f"expected {token!r} but found {found}")
 
     def total(self) -> float:
+        self.depth += 1
+        if self.depth > DEEPEST_EXPRESSION:
+            raise ExpressionError(f"is nested more than {DEEPEST_EXPRESSION} deep")
         value = self.product()
         while sign := self.accept("+", "-"):
             other = self.product()
             value = value + other if sign == "+" else value - other
+        self.depth -= 1
         return value
 
     def product(self) -> float:
@@ -185,7 +191,9 @@ class Parser:
 
 
 def defined(function: Callable[..., float], *arguments: float) -> float:
-    """A function's value, or NaN where it has none."""
+    """A function's value, or NaN where it has none, or an argument has none."""
+    if any(map(math.isnan, arguments)):
+        return math.nan
     try:
         return float(function(*arguments))
     except (ArithmeticError, ValueError):

@@ -14,12 +14,12 @@ from django.db.models import AutoField, Field, Model
 
 
 @functools.cache
-def insert_parts(model: type[Model], vendor: str) -> tuple[str, list[Field]]:
+def insert_parts(model: type[Model], vendor: str) -> tuple[str, list["Field[Any, Any]"]]:
     """The head of a model's INSERT, and the fields that fill a row of it in order."""
     meta = model._meta
     fields = [field for field in meta.concrete_fields if not isinstance(field, AutoField)]
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(field.column) for field in fields)
+    columns = ", ".join(quote(str(field.column)) for field in fields)
     return f"INSERT INTO {quote(meta.db_table)} ({columns}) VALUES ", fields
 
 
@@ -60,14 +60,17 @@ def update_all(sql: str, rows: Sequence[Sequence[Any]]) -> int:
     """
     with connection.cursor() as cursor:
         execute_for(cursor, sql, rows)
-        return cursor.rowcount
+        if connection.vendor == "sqlite":  # whose driver does not count WITH … UPDATE
+            cursor.execute("SELECT changes()")
+            return int(cursor.fetchone()[0])
+        return int(cursor.rowcount)
 
 
 def update_returning(sql: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     """The same for an UPDATE with RETURNING; what that gives, in no particular order."""
     with connection.cursor() as cursor:
         execute_for(cursor, sql, rows)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def execute_for(cursor: Any, sql: str, rows: Sequence[Sequence[Any]]) -> None:

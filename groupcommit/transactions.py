@@ -11,19 +11,19 @@ LOCK_RETRY_SECONDS = 0.001
 
 
 @contextmanager
-def write_transaction() -> Iterator[None]:
+def write_transaction(lock_seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """`transaction.atomic()`, taking fair turns with other processes on SQLite.
 
     SQLite's own way of waiting for its write lock sleeps longer and longer, up to 100 ms,
     and starves beside a process that takes the lock again and again. Here the lock is asked
-    for every millisecond; OperationalError if it is not to be had within 20 s.
+    for every millisecond; OperationalError if it is not to be had in time.
     https://www.sqlite.org/c3ref/busy_timeout.html
     """
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         with transaction.atomic():
             yield
         return
-    block = lock_database()
+    block = lock_database(lock_seconds)
     try:
         yield
     except BaseException as error:
@@ -32,9 +32,9 @@ def write_transaction() -> Iterator[None]:
     block.__exit__(None, None, None)
 
 
-def lock_database() -> transaction.Atomic:
+def lock_database(lock_seconds: float) -> transaction.Atomic:
     """An atomic block that has been entered, and with it SQLite's write lock."""
-    deadline = time.monotonic() + LOCK_SECONDS
+    deadline = time.monotonic() + lock_seconds
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA busy_timeout = 0")
     try:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 type Write[A, R] = Callable[[list[A]], list[R]]
 
-# The larger a batch was, the longer the next one may gather, up to 20 ms: it costs hardly
+# The larger a batch was, the longer the next one may gather, up to 50 ms: it costs hardly
 # more, and other processes get their turn at SQLite's one write lock. A lone write waits for
 # nothing.
 REST_SECONDS_PER_WRITE = 0.002

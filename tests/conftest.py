@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from asgiref.sync import SyncToAsync
 from django.conf import settings
+from django.db import connections
 from django.test import AsyncClient
 
 from broker.signing import sign
@@ -41,6 +43,28 @@ def cluster() -> Iterator[Cluster]:
 def postgresql_url(cluster: Cluster) -> str:
     """An empty PostgreSQL database of the test's own, migrated."""
     return cluster.new_database(template="site")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """On SQLite, a file of this run's own, in a folder of its own.
+
+    The writer's thread keeps its connection until the process ends, and with it the file's
+    `-wal`, which the next database of the same name would take for its own.
+    """
+    if "sqlite" in settings.DATABASES["default"]["ENGINE"]:
+        name = tmp_path_factory.mktemp("database") / "test.sqlite3"
+        settings.DATABASES["default"]["TEST"]["NAME"] = name
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """At the end, close the connection of the thread in which async code queries.
+
+    PostgreSQL would not drop the test's database while it is open.
+    """
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ publishing.py.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
+from typing import Any
 from urllib.parse import parse_qsl
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from broker.publishing import PublishError
 
 LARGEST_MESSAGE = 1024 * 1024
 
-type View = Callable[..., Awaitable[JsonResponse]]
+type View = Callable[..., Coroutine[Any, Any, JsonResponse]]
 
 
 def refuse(status: int, error: str) -> JsonResponse:
@@ -54,17 +55,18 @@ def raw_target(request: HttpRequest) -> str:
     A destination may hold `%2F` or `//`, and its bytes must arrive unchanged.
     """
     if scope := getattr(request, "scope", None):
-        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         query = scope["query_string"].decode("latin-1")
         return path.partition("?")[0] + (f"?{query}" if query else "")
-    return request.META.get("RAW_URI") or request.get_full_path()
+    return str(request.META.get("RAW_URI") or request.get_full_path())
 
 
 def destination_after(prefix: str, request: HttpRequest) -> tuple[str, dict[str, str]]:
     """The destination behind `/v2/publish/`, and the options given in its query."""
     path, _, query = raw_target(request).partition("?")
     destination = path.partition(prefix)[2]
-    options, rest = {}, []
+    options: dict[str, str] = {}
+    rest: list[str] = []
     for pair in query.split("&") if query else []:
         name = pair.partition("=")[0].lower()
         if name.startswith("upstash-"):

@@ -1,0 +1,416 @@
+"""The dispatcher by hand, one round at a time, and running: what it claims, carries, settles."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import pytest
+from django.db import connection
+
+from broker.delivery import Outcome
+from broker.dispatcher import Dispatcher
+from broker.models import LOST, DeadLetter, Event, Message, Pulse, State
+from broker.publishing import store
+from groupcommit.writer import writer
+from tests.broker.messages import ERROR, NO_ANSWER, NOW, OK, Destination, new_message
+from tests.elsewhere import elsewhere
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOPELESS = Outcome(489, {"Upstash-Nonretryable-Error": ["true"]}, b"", "HTTP 489")
+LATER = 4_000_000_000_000
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def published(**fields: object) -> Message:
+    message = new_message(**fields)
+    await writer.write(store, message)
+    return message
+
+
+async def deliver(*outcomes: Outcome, clock: Clock, **fields: object) -> Message:
+    """Publish a message, attempt it once for each outcome, just when it is due."""
+    message = await published(**fields)
+    dispatcher = Dispatcher(Destination(*outcomes), clock)
+    for _ in outcomes:
+        clock.now = message.due_at or clock.now
+        assert await dispatcher.run_once() == 1
+        await message.arefresh_from_db()
+    return message
+
+
+async def log(message: Message) -> list[str]:
+    lines = Event.objects.filter(message=message).order_by("id")
+    return [state async for state in lines.values_list("state", flat=True)]
+
+
+async def test_message_is_delivered(clock):
+    message = await deliver(OK, clock=clock)
+    assert (message.state, message.due_at, message.retried) == ("DELIVERED", None, 0)
+    assert await log(message) == ["CREATED", "ACTIVE", "DELIVERED"]
+
+
+async def test_round_with_nothing_due_delivers_nothing(clock):
+    await published(due_at=NOW + 1)
+    assert await Dispatcher(Destination(), clock).run_once() == 0
+
+
+async def test_failed_attempt_is_planned_again_by_the_default_backoff(clock):
+    message = await deliver(ERROR, clock=clock)
+    assert (message.state, message.due_at, message.retried) == ("RETRY", NOW + 12_182, 1)
+    assert await log(message) == ["CREATED", "ACTIVE", "ERROR", "RETRY"]
+
+
+async def test_failed_attempt_is_logged_with_its_answer(clock):
+    await deliver(ERROR, clock=clock)
+    event = await Event.objects.aget(state="ERROR")
+    assert (event.response_status, event.response_header) == (500, {"X-A": ["1"]})
+    assert (bytes(event.response_body), event.error) == (b"oops", "HTTP 500")
+    assert (await Event.objects.aget(state="RETRY")).next_delivery_time == NOW + 12_182
+
+
+async def test_attempt_without_an_answer_is_logged_without_a_status(clock):
+    message = await deliver(NO_ANSWER, clock=clock)
+    event = await Event.objects.aget(state="ERROR")
+    assert (event.response_status, event.error) == (None, "no answer within 5 s")
+    assert message.state == "RETRY"
+
+
+async def test_retries_follow_the_publishers_expression(clock):
+    plan = "1000 * pow(2, retried)"
+    await deliver(ERROR, ERROR, ERROR, clock=clock, retry_delay_expression=plan)
+    times = Event.objects.filter(state="RETRY").order_by("id")
+    delays = [event.next_delivery_time - event.time async for event in times]
+    assert delays == [1000, 2000, 4000]
+
+
+# The date is 90 s after NOW.
+@pytest.mark.parametrize("asked", ["90", "1m30s", "Tue, 14 Nov 2023 22:14:50 GMT"])
+async def test_destination_may_ask_for_a_time(clock, asked):
+    answer = Outcome(503, {"Retry-After": [asked]}, b"", "HTTP 503")
+    message = await deliver(answer, clock=clock, retry_delay_expression="1")
+    assert message.due_at == NOW + 90_000
+
+
+async def test_delivery_after_a_failure_ends_well(clock):
+    message = await deliver(ERROR, OK, clock=clock)
+    assert message.state == "DELIVERED"
+    assert await log(message) == [
+        *("CREATED", "ACTIVE", "ERROR", "RETRY"),
+        *("ACTIVE", "DELIVERED"),
+    ]
+
+
+async def test_attempts_are_used_up_after_the_last_retry(clock):
+    message = await deliver(ERROR, ERROR, clock=clock, max_retries=1)
+    assert (message.state, message.due_at, message.retried) == ("FAILED", None, 1)
+    assert (await log(message))[-3:] == ["ACTIVE", "ERROR", "FAILED"]
+
+
+async def test_failed_message_becomes_a_dead_letter_with_its_last_answer(clock):
+    message = await deliver(ERROR, clock=clock, max_retries=0)
+    letter = await DeadLetter.objects.aget()
+    assert (letter.message_id, letter.failed_at) == (message.id, NOW)
+    assert (letter.response_status, bytes(letter.response_body)) == (500, b"oops")
+
+
+async def test_dead_letter_of_an_attempt_without_an_answer_has_status_zero(clock):
+    await deliver(NO_ANSWER, clock=clock, max_retries=0)
+    assert (await DeadLetter.objects.aget()).response_status == 0
+
+
+async def test_hopeless_message_fails_at_once(clock):
+    message = await deliver(HOPELESS, clock=clock)
+    assert (message.state, await DeadLetter.objects.acount()) == ("FAILED", 1)
+
+
+async def test_489_without_its_header_is_an_ordinary_failure(clock):
+    message = await deliver(HOPELESS._replace(header={}), clock=clock)
+    assert message.state == "RETRY"
+
+
+async def test_failure_callback_is_told_the_documented_facts(clock):
+    message = await deliver(
+        ERROR,
+        clock=clock,
+        max_retries=0,
+        body=b"body",
+        failure_callback="http://callback.test/",
+        failure_callback_header={"Upstash-forward-x": "1"},
+    )
+    callback = await Message.objects.aget(url="http://callback.test/")
+    report = json.loads(bytes(callback.body))
+    assert report["sourceMessageId"] == message.message_id
+    assert (report["status"], report["retried"], report["maxRetries"]) == (500, 0, 0)
+    assert base64.b64decode(report["sourceBody"]) == b"body"
+    assert report["dlqId"] == (await DeadLetter.objects.aget()).dlq_id
+
+
+async def test_failure_callback_is_delivered_as_any_message(clock):
+    await deliver(ERROR, clock=clock, max_retries=0, failure_callback="http://callback.test/")
+    destination = Destination()
+    await Dispatcher(destination).run_once()
+    assert [message.url for message in destination.messages] == ["http://callback.test/"]
+
+
+async def test_delivered_message_leaves_no_dead_letter(clock):
+    await deliver(OK, clock=clock, failure_callback="http://callback.test/")
+    assert not await DeadLetter.objects.aexists()
+    assert await Message.objects.acount() == 1
+
+
+async def test_failing_failure_callback_reports_to_nobody(clock):
+    await deliver(ERROR, clock=clock, max_retries=0, failure_callback="http://callback.test/")
+    dispatcher = Dispatcher(Destination(ERROR))
+    assert await dispatcher.run_once() == 1
+    assert await DeadLetter.objects.acount() == await Message.objects.acount() == 2
+
+
+async def test_attempt_that_breaks_is_a_failed_attempt(clock):
+    async def broken(session: object, message: object, key: object) -> Outcome:
+        raise RuntimeError("broken")
+
+    message = await published()
+    await Dispatcher(broken, clock).run_once()
+    await message.arefresh_from_db()
+    assert (message.state, message.claimed_by) == ("RETRY", "")
+    assert (await Event.objects.aget(state="ERROR")).error == "RuntimeError: broken"
+
+
+async def test_lost_claim_settles_nothing(clock):
+    message = await published(max_retries=0)
+    slow, quick = Destination(ERROR).hold(), Destination(OK)
+    loser = Dispatcher(slow, clock)
+    await loser.claim()
+    await slow.get()
+    clock.now += loser.lease_ms
+    await Dispatcher(quick, clock).run_once()
+    slow.may_answer.set()
+    await asyncio.gather(*loser.in_flight.values())
+    await loser.close()
+    assert await log(message) == ["CREATED", "ACTIVE", "ERROR", "ACTIVE", "DELIVERED"]
+    assert (await Event.objects.aget(state="ERROR")).error == LOST
+    assert not await DeadLetter.objects.aexists()
+
+
+async def test_settlements_of_one_batch_do_not_mix(clock):
+    fates = [
+        (0, OK, "DELIVERED"),
+        (0, ERROR, "FAILED"),
+        (3, ERROR, "RETRY"),
+        (3, HOPELESS, "FAILED"),
+    ]
+    wanted = {(await published(max_retries=n)).id: outcome for n, outcome, _ in fates}
+
+    async def by_id(session: object, message: Message, key: object) -> Outcome:
+        return wanted[message.id]
+
+    assert await Dispatcher(by_id, clock).run_once() == 4
+    states = Message.objects.order_by("id").values_list("state", flat=True)
+    assert [state async for state in states] == [state for *_, state in fates]
+    assert await DeadLetter.objects.acount() == 2
+
+
+# Running
+
+
+type Start = Callable[..., Dispatcher]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Run dispatchers; stopped at the end of the test."""
+    started: list[Dispatcher] = []
+
+    def start(attempt: Callable, clock: Callable[[], int] | None = None) -> Dispatcher:
+        dispatcher = Dispatcher(attempt, clock) if clock else Dispatcher(attempt)
+        dispatcher.start()
+        started.append(dispatcher)
+        return dispatcher
+
+    yield start
+    for dispatcher in started:
+        await dispatcher.stop(grace_seconds=0)
+
+
+async def pulse_of(dispatcher: Dispatcher, seconds: float = 5) -> Pulse:
+    """The first sign of life of a dispatcher; then it has begun to look for messages."""
+    async with asyncio.timeout(seconds):
+        while not (pulse := await Pulse.objects.filter(dispatcher=dispatcher.name).afirst()):
+            await asyncio.sleep(0.01)
+    return pulse
+
+
+async def idle(dispatcher: Dispatcher) -> Dispatcher:
+    """Wait until a dispatcher with nothing to do sleeps until its next pulse."""
+    dispatcher.pulse_ms = 60_000
+    await pulse_of(dispatcher)
+    await writer.write(store, new_message(due_at=LATER))
+    return dispatcher
+
+
+async def test_publish_of_the_same_process_is_delivered_at_once(start):
+    destination = Destination()
+    await idle(start(destination))
+    await published()
+    await destination.get(seconds=1)
+
+
+async def test_commit_of_another_process_is_noticed_without_a_pulse(start):
+    destination = Destination()
+    await idle(start(destination))
+    message = await Message.objects.aget(due_at=LATER)
+    await asyncio.to_thread(
+        elsewhere, "UPDATE broker_message SET due_at = 1 WHERE id = %s", message.id
+    )
+    if connection.vendor == "postgresql":
+        await asyncio.to_thread(elsewhere, "NOTIFY broker_due")
+    await destination.get(seconds=1)
+
+
+async def test_message_is_delivered_when_it_becomes_due(start):
+    destination = Destination()
+    dispatcher = await idle(start(destination))
+    message = await published(due_at=dispatcher.clock() + 100)
+    await destination.get(seconds=1)
+    delivered = await Event.objects.aget(message=message, state="ACTIVE")
+    assert delivered.time >= message.due_at
+
+
+async def test_no_more_than_the_limit_are_in_flight(start, settings):
+    settings.BROKER_CONCURRENCY = 2
+    destination = Destination().hold()
+    for _ in range(5):
+        await published()
+    dispatcher = start(destination)
+    await destination.get(2)
+    await idle(dispatcher)
+    assert len(dispatcher.in_flight) == len(destination.messages) == 2
+    destination.may_answer.set()
+    await destination.get(3)
+
+
+async def test_two_dispatchers_share_the_messages(start):
+    destinations = [Destination(), Destination()]
+    for destination in destinations:
+        start(destination)
+    ids = {(await published()).id for _ in range(20)}
+    async with asyncio.timeout(5):
+        while await Message.objects.exclude(state="DELIVERED").aexists():
+            await asyncio.sleep(0.01)
+    delivered = [message.id for destination in destinations for message in destination.messages]
+    assert sorted(delivered) == sorted(ids)
+
+
+async def test_slow_attempt_keeps_its_claim(start, settings):
+    settings.BROKER_LEASE_SECONDS = 1
+    destination, rival = Destination().hold(), Destination()
+    message = await published()
+    patient = start(destination)
+    await destination.get()
+    start(rival)
+    first = (await Message.objects.aget()).due_at
+    async with asyncio.timeout(5):
+        while patient.clock() <= first:
+            await asyncio.sleep(0.01)
+    assert (await Message.objects.aget(pk=message.pk)).claimed_by == patient.name
+    assert not rival.messages
+
+
+async def test_stop_lets_what_is_in_flight_finish(start):
+    destination = Destination().hold()
+    message = await published()
+    dispatcher = start(destination)
+    await destination.get()
+    asyncio.get_running_loop().call_later(0.05, destination.may_answer.set)
+    await dispatcher.stop(grace_seconds=5)
+    await message.arefresh_from_db()
+    assert message.state == State.DELIVERED
+
+
+async def test_stop_gives_back_what_does_not_finish(start):
+    destination = Destination().hold()
+    message = await published()
+    dispatcher = start(destination)
+    await destination.get()
+    await dispatcher.stop(grace_seconds=0.05)
+    await message.arefresh_from_db()
+    assert (message.state, message.claimed_by) == (State.RETRY, "")
+    assert message.retried == 0
+    assert await Dispatcher(Destination()).run_once() == 1
+
+
+async def test_stopped_dispatcher_claims_nothing_more(start):
+    destination = Destination()
+    dispatcher = start(destination)
+    await pulse_of(dispatcher)
+    dispatcher.stop_claiming()
+    await dispatcher.loop_task
+    await published()
+    assert not destination.messages
+
+
+async def test_stopped_dispatcher_leaves_no_pulse(start):
+    dispatcher = start(Destination())
+    await pulse_of(dispatcher)
+    await dispatcher.stop()
+    assert not await Pulse.objects.aexists()
+
+
+async def test_pulse_tells_how_many_are_in_flight(start, clock):
+    destination = Destination().hold()
+    await published()
+    dispatcher = start(destination, clock)
+    await destination.get()
+    await dispatcher.pulse(NOW + 5000)
+    pulse = await Pulse.objects.aget()
+    assert (pulse.seen_at, pulse.in_flight) == (NOW + 5000, 1)
+
+
+async def test_dispatcher_outlives_a_turn_that_raises(start, settings):
+    destination = Destination()
+    failures = [OSError("no clock")]
+
+    def clock() -> int:
+        if failures:
+            raise failures.pop()
+        return NOW
+
+    start(destination, clock)
+    await published()
+    await destination.get(seconds=5)
+
+
+async def test_session_is_shared_and_closed_at_the_end(start):
+    sessions: list[aiohttp.ClientSession] = []
+
+    async def attempt(session: aiohttp.ClientSession, message: object, key: object) -> Outcome:
+        sessions.append(session)
+        return OK
+
+    for _ in range(2):
+        await published()
+    dispatcher = Dispatcher(attempt)
+    await dispatcher.run_once()
+    assert len(set(sessions)) == 1
+    assert sessions[0].closed
+
+
+async def test_every_dispatcher_has_a_name_of_its_own():
+    assert Dispatcher().name != Dispatcher().name

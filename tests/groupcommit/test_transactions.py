@@ -1,0 +1,96 @@
+"""Transactions that wait for their turn, and not for ever."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
+
+from broker.models import Pulse
+from groupcommit.transactions import write_transaction
+from tests.elsewhere import another_cursor, elsewhere
+
+ON_SQLITE = "sqlite" in settings.DATABASES["default"]["ENGINE"]
+sqlite_only = pytest.mark.skipif(not ON_SQLITE, reason="only SQLite has one lock for all")
+INSERT = "INSERT INTO broker_pulse VALUES ('a', 1, 0)"
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Another process writes, and does not commit until this is set."""
+    written, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with another_cursor() as cursor:
+            cursor.execute("BEGIN IMMEDIATE" if ON_SQLITE else "BEGIN")
+            cursor.execute(INSERT)
+            written.set()
+            release.wait(10)
+            cursor.execute("COMMIT")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert written.wait(5)
+    yield release
+    release.set()
+    holder.join()
+
+
+def test_transaction_commits_at_its_end():
+    with write_transaction():
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+        assert elsewhere("SELECT * FROM broker_pulse") == []
+    assert elsewhere("SELECT dispatcher FROM broker_pulse") == [("a",)]
+
+
+def test_transaction_that_raises_leaves_nothing():
+    with pytest.raises(ZeroDivisionError), write_transaction():
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+        1 / 0  # noqa: B018
+    assert not Pulse.objects.exists()
+    assert not connection.in_atomic_block
+
+
+def test_inner_transaction_may_fail_alone():
+    with write_transaction():
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+        with pytest.raises(ZeroDivisionError), write_transaction():
+            Pulse.objects.create(dispatcher="b", seen_at=1)
+            1 / 0  # noqa: B018
+    assert [pulse.dispatcher for pulse in Pulse.objects.all()] == ["a"]
+
+
+def test_transaction_waits_for_another_process(release):
+    threading.Timer(0.1, release.set).start()
+    with write_transaction():
+        assert Pulse.objects.filter(dispatcher="a").update(seen_at=2) == (1 if ON_SQLITE else 0)
+    assert release.is_set() or not ON_SQLITE
+
+
+@sqlite_only
+def test_transaction_gives_up_after_its_deadline(release):
+    began = time.monotonic()
+    with pytest.raises(OperationalError, match="locked"), write_transaction(lock_seconds=0.1):
+        raise AssertionError("the lock was not to be had")
+    assert 0.1 <= time.monotonic() - began < 5
+
+
+@sqlite_only
+def test_transaction_has_the_lock_from_its_beginning():
+    with write_transaction(), pytest.raises(OperationalError, match="locked"):  # noqa: SIM117
+        with another_cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout = 0")
+            cursor.execute(INSERT)
+
+
+@sqlite_only
+def test_other_statements_wait_for_the_lock_as_ever_afterwards(release):
+    with pytest.raises(OperationalError), write_transaction(lock_seconds=0.01):
+        pass
+    with connection.cursor() as cursor:
+        assert cursor.execute("PRAGMA busy_timeout").fetchone() == (20_000,)
+        assert not transaction.get_connection().in_atomic_block

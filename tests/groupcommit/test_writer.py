@@ -1,0 +1,214 @@
+"""One commit for many writes, an answer for each, and only when it is durable."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.db import IntegrityError
+
+from broker.models import Event, Pulse
+from groupcommit.statements import insert_all, one_by_one
+from groupcommit.writer import writer
+from tests.elsewhere import elsewhere
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Pulses:
+    """A write that stores a pulse for each name, and remembers what came together."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def __call__(self, names: list[str]) -> list[str]:
+        self.batches.append(names)
+        if "bad" in names:
+            raise ValueError("bad")
+        insert_all([Pulse(dispatcher=name, seen_at=1) for name in names])
+        return [name.upper() for name in names]
+
+
+@one_by_one
+def be_busy(events: tuple[threading.Event, threading.Event]) -> bool:
+    busy, release = events
+    busy.set()
+    return release.wait(5)
+
+
+@one_by_one
+def log_of_nothing(_: None) -> None:
+    """Fails at the commit only, where foreign keys are checked."""
+    insert_all([Event(message_id=999_999, state="ACTIVE", time=1)])
+
+
+@one_by_one
+def thread_name(_: None) -> str:
+    return threading.current_thread().name
+
+
+@pytest.fixture
+def pulses() -> Pulses:
+    return Pulses()
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Keeps the writer busy until it is set."""
+    busy, release = threading.Event(), threading.Event()
+    writer.submit(be_busy, (busy, release))
+    assert busy.wait(5)
+    yield release
+    release.set()
+
+
+def stored() -> set[str]:
+    """What another process sees."""
+    return {name for (name,) in elsewhere("SELECT dispatcher FROM broker_pulse")}
+
+
+async def queued(*tasks: asyncio.Task) -> None:
+    """Let tasks run up to where they wait."""
+    await asyncio.sleep(0)
+
+
+def test_write_is_durable_when_it_is_answered(pulses):
+    assert writer.submit(pulses, "a").result(5) == "A"
+    assert stored() == {"a"}
+
+
+async def test_coroutine_waits_without_a_thread_of_its_own(pulses):
+    assert await writer.write(pulses, "a") == "A"
+    assert await asyncio.to_thread(stored) == {"a"}
+
+
+async def test_everything_is_written_in_one_thread():
+    assert set(await asyncio.gather(*[writer.write(thread_name, None) for _ in range(5)])) == {
+        "writer"
+    }
+
+
+async def test_waiting_writes_are_one_batch(pulses, release):
+    names = [f"{number:03}" for number in range(100)]
+    writes = asyncio.gather(*[writer.write(pulses, name) for name in names])
+    await queued()
+    release.set()
+    assert await writes == names
+    assert pulses.batches == [names]
+
+
+def test_threads_and_coroutines_share_a_batch(pulses, release):
+    futures = [writer.submit(pulses, name) for name in "abc"]
+    release.set()
+    assert [future.result(5) for future in futures] == ["A", "B", "C"]
+    assert len(pulses.batches) == 1
+
+
+async def test_each_caller_gets_its_own_result(pulses, release):
+    other = Pulses()
+    writes = [writer.write((pulses, other)[n % 2], str(n)) for n in range(10)]
+    answers = asyncio.gather(*writes)
+    await queued()
+    release.set()
+    assert await answers == [str(n) for n in range(10)]
+    assert (len(pulses.batches), len(other.batches)) == (1, 1)
+
+
+async def test_failing_write_does_not_fail_those_beside_it(pulses, release):
+    writes = asyncio.gather(
+        *[writer.write(pulses, name) for name in ["a", "bad", "b"]], return_exceptions=True
+    )
+    await queued()
+    release.set()
+    first, failure, last = await writes
+    assert (first, last, str(failure)) == ("A", "B", "bad")
+    assert await asyncio.to_thread(stored) == {"a", "b"}
+
+
+async def test_database_error_is_its_writers_alone(pulses, release):
+    writes = asyncio.gather(
+        *[writer.write(pulses, name) for name in ["a", "b", "a"]], return_exceptions=True
+    )
+    await queued()
+    release.set()
+    assert [type(result) for result in await writes] == [str, str, IntegrityError]
+
+
+async def test_failing_write_leaves_nothing(pulses):
+    with pytest.raises(ValueError, match="bad"):
+        await writer.write(pulses, "bad")
+    assert await writer.write(pulses, "good") == "GOOD"
+    assert await asyncio.to_thread(stored) == {"good"}
+
+
+async def test_commit_that_fails_is_no_success():
+    with pytest.raises(IntegrityError):
+        await writer.write(log_of_nothing, None)
+    assert not await Event.objects.aexists()
+
+
+async def test_commit_that_fails_spares_the_writes_beside_it(pulses, release):
+    bad, good = writer.write(log_of_nothing, None), writer.write(pulses, "a")
+    writes = asyncio.gather(bad, good, return_exceptions=True)
+    await queued()
+    release.set()
+    assert [type(result) for result in await writes] == [IntegrityError, str]
+
+
+async def test_write_with_too_few_results_is_an_error():
+    def forgetful(arguments: list[int]) -> list[int]:
+        return []
+
+    with pytest.raises(ValueError, match="shorter"):
+        await writer.write(forgetful, 1)
+
+
+async def test_cancelled_caller_leaves_its_write_and_the_others_alone(pulses, release):
+    impatient = asyncio.create_task(writer.write(pulses, "a"))
+    patient = asyncio.create_task(writer.write(pulses, "b"))
+    await queued()
+    impatient.cancel()
+    release.set()
+    assert await patient == "B"
+    assert impatient.cancelled()
+    assert await asyncio.to_thread(stored) == {"a", "b"}
+
+
+def test_caller_whose_loop_has_ended_does_no_harm(pulses, release):
+    async def leave() -> None:
+        writer_task = asyncio.create_task(writer.write(pulses, "a"))
+        await queued()
+        writer_task.cancel()
+
+    asyncio.run(leave())
+    release.set()
+    assert writer.submit(pulses, "b").result(5) == "B"
+    assert stored() == {"a", "b"}
+
+
+async def test_patient_writes_gather(pulses):
+    writes = []
+    for name in "abcdefghij":
+        writes.append(asyncio.create_task(writer.write(pulses, name, patience=0.3)))
+        await asyncio.sleep(0.005)  # ten that do not come together
+    assert await asyncio.gather(*writes) == list("ABCDEFGHIJ")
+    assert len(pulses.batches) <= 2  # the first may find the writer just woken
+
+
+async def test_urgent_write_takes_the_patient_ones_along(pulses):
+    began = time.monotonic()
+    patient = asyncio.create_task(writer.write(pulses, "a", patience=30))
+    await queued()
+    assert await writer.write(pulses, "b") == "B"
+    assert await patient == "A"
+    assert time.monotonic() - began < 5
+
+
+async def test_batch_has_a_limit_and_the_rest_follows(pulses, release):
+    names = [f"{number:04}" for number in range(600)]
+    writes = asyncio.gather(*[writer.write(pulses, name) for name in names])
+    await queued()
+    release.set()
+    assert await writes == names
+    assert [len(batch) for batch in pulses.batches] == [500, 100]
