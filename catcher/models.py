@@ -12,6 +12,7 @@ from django.utils import timezone
 
 LARGEST_BODY = 64 * 1024
 KEPT = 500
+LONGEST_METHOD = 16
 
 
 class EntryQuerySet(models.QuerySet["Entry"]):
@@ -30,7 +31,7 @@ class Entry(models.Model):
 
     bin = models.CharField(max_length=64)
     at = models.DateTimeField(default=timezone.now)
-    method = models.CharField(max_length=16)
+    method = models.CharField(max_length=LONGEST_METHOD)
     path = models.TextField()
     headers = models.JSONField(default=list, help_text="[[name, value], …]")
     body = models.BinaryField()
@@ -49,6 +50,8 @@ class Entry(models.Model):
         """The body for reading: JSON indented, bytes that are no text replaced."""
         text = bytes(self.body).decode(errors="replace")
         try:
-            return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+            pretty = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+            pretty.encode()  # fails for half a surrogate pair, which no page can hold
         except (ValueError, RecursionError):
             return text
+        return pretty

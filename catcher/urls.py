@@ -1,10 +1,20 @@
 """`/catcher/<name>/` and everything below it."""
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import SlugConverter
 
 from catcher.views import catch
 
+
+class BinNameConverter(SlugConverter):
+    """Letters, digits, `-` and `_`, as many as the database keeps."""
+
+    regex = "[-a-zA-Z0-9_]{1,64}"
+
+
+register_converter(BinNameConverter, "bin")
+
 urlpatterns = [
-    path("<slug:name>/", catch, name="bin"),
-    path("<slug:name>/<path:rest>", catch),
+    path("<bin:name>/", catch, name="bin"),
+    path("<bin:name>/<path:rest>", catch),
 ]

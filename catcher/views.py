@@ -3,36 +3,54 @@
 The ten requests of a job arrive here by default, so that one can watch them come in.
 """
 
+import re
+
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
+from django_htmx.middleware import HtmxDetails
 
-from catcher.models import LARGEST_BODY, Entry
+from catcher.models import LARGEST_BODY, LONGEST_METHOD, Entry
 from groupcommit.statements import insert_all
 from groupcommit.writer import writer
 
+# https://www.rfc-editor.org/rfc/rfc9110.html#section-15.3.5
+WITHOUT_BODY = {204, 205, 304}
+
+
+class HtmxRequest(HttpRequest):
+    """What django-htmx's middleware makes of a request."""
+
+    htmx: HtmxDetails
+
 
 @csrf_exempt
-async def catch(request: HttpRequest, name: str, rest: str = "") -> HttpResponse:
+async def catch(request: HtmxRequest, name: str, rest: str = "") -> HttpResponse:
     """Keep a request and answer 200, or `?status=`. A browser at the bin's root sees it."""
-    wants_page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
-    if wants_page and not rest:
+    if request.method == "GET" and not rest and wants_page(request):
         return await sync_to_async(show)(request, name)
     status = request.GET.get("status", "200")
-    if not (status.isascii() and status.isdigit() and 200 <= int(status) <= 599):
+    if not re.fullmatch("[2-5][0-9][0-9]", status):
         return JsonResponse({"error": "status must be a number from 200 to 599"}, status=400)
     body = request.read(LARGEST_BODY + 1)
     entry = Entry(
         bin=name,
-        method=request.method or "",
+        method=(request.method or "")[:LONGEST_METHOD],
         path=request.get_full_path(),
         headers=list(request.headers.items()),
         body=body[:LARGEST_BODY],
         truncated=len(body) > LARGEST_BODY,
     )
     await writer.write(keep, entry)
+    if int(status) in WITHOUT_BODY:
+        return HttpResponse(status=int(status))
     return JsonResponse({"caught": True}, status=int(status))
+
+
+def wants_page(request: HtmxRequest) -> bool:
+    """A browser asks for HTML; htmx 2, on the bin's own page, for anything."""
+    return bool(request.htmx) or "text/html" in request.headers.get("Accept", "")
 
 
 def keep(entries: list[Entry]) -> list[None]:
@@ -43,7 +61,7 @@ def keep(entries: list[Entry]) -> list[None]:
     return [None] * len(entries)
 
 
-def show(request: HttpRequest, name: str) -> HttpResponse:
+def show(request: HtmxRequest, name: str) -> HttpResponse:
     """The bin's page; with `?after=<id>` only what has come since, for the page to add."""
     entries = Entry.objects.bin(name)
     after = request.GET.get("after", "")

@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 async def long_task(request: HttpRequest, delivery: Delivery) -> JsonResponse:
     """Send ten delayed requests for the job named in the message."""
     payload = read_json(delivery.body)
-    job_id = payload.get("job_id") if isinstance(payload, dict) else None
-    if not isinstance(job_id, str):
+    job_id = job_id_in(payload)
+    if job_id is None:
         return never("the body must be a JSON object with a job_id")
     want = ClaimRequest(job_id, delivery.message_id, delivery.attempt, timezone.now())
     claim = await writer.write(claim_jobs, want)
@@ -77,10 +77,12 @@ async def job_failed(request: HttpRequest, delivery: Delivery) -> JsonResponse:
     """
     report = read_json(delivery.body)
     try:
-        job_id = str(json.loads(base64.b64decode(report["sourceBody"]))["job_id"])
-        answer = f"HTTP {report['status']}" if report["status"] else "no answer"
+        job_id = job_id_in(read_json(base64.b64decode(report["sourceBody"])))
+        answer = f"HTTP {int(report['status'])}" if report["status"] else "no answer"
         attempts = int(report.get("retried", 0)) + 1
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
+        job_id = None
+    if job_id is None:
         return never("the body must be a failure callback for a message with a job_id")
     error = f"The queue gave up after {attempts} attempts; the last one got {answer}."
     ended = await writer.write(fail_job, (job_id, error))
@@ -124,6 +126,12 @@ def never(error: str) -> JsonResponse:
     response = JsonResponse({"error": error}, status=489)
     response["Upstash-NonRetryable-Error"] = "true"
     return response
+
+
+def job_id_in(payload: Any) -> str | None:
+    """The job_id in a message; None if there is none, or one that no database could hold."""
+    job_id = payload.get("job_id") if isinstance(payload, dict) else None
+    return job_id if isinstance(job_id, str) and job_id.isascii() and job_id.isalnum() else None
 
 
 def read_json(body: bytes) -> Any:

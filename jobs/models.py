@@ -150,7 +150,9 @@ class Job(models.Model):
             .update(
                 status=cls.Status.FAILED,
                 error=models.Case(
-                    models.When(error="", then=models.Value(error)), default=F("error")
+                    models.When(error="", then=models.Value(error)),
+                    default=F("error"),
+                    output_field=models.TextField(),
                 ),
                 finished_at=now,
                 next_attempt_at=None,
@@ -160,18 +162,20 @@ class Job(models.Model):
 
     def mark_sent(self, message_id: str) -> bool:
         """Not sent to queued. Its message may have arrived before we were told its id."""
-        self.message_id = message_id
         queued = Job.objects.filter(id=self.id, status=self.Status.NOT_SENT).update(
             status=self.Status.QUEUED, message_id=message_id, error=""
         )
         if queued:
-            self.status, self.error = self.Status.QUEUED, ""
+            self.status, self.message_id, self.error = self.Status.QUEUED, message_id, ""
+        else:
+            self.refresh_from_db()
         return bool(queued)
 
     def mark_not_sent(self, error: str) -> bool:
         """Keep a job that could not be published, with the reason."""
-        self.error = error
-        return bool(Job.objects.filter(id=self.id, status=self.Status.NOT_SENT).update(error=error))
+        kept = Job.objects.filter(id=self.id, status=self.Status.NOT_SENT).update(error=error)
+        self.refresh_from_db()
+        return bool(kept)
 
 
 # The transitions that every job makes, ten times over, are writes over a list (see

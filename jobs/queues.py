@@ -30,6 +30,9 @@ RETRY_DELAYS_MS = "1000 * pow(2, retried)"
 TIMEOUT_SECONDS = 25
 CONNECT_AND_READ_SECONDS = (5, 10)
 CONNECTION_TRIES = 3
+BROKEN_CONNECTION = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+# The longest time to wait after an attempt, as the queue's own.
+LONGEST_RETRY_DELAY_SECONDS = 24 * 3600.0
 # The page asks every half second; QStash's log is asked less often.
 LOG_SECONDS = 2
 
@@ -89,7 +92,7 @@ class Queue(Protocol):
 
 def retry_delay_seconds(retried: int) -> float:
     """What RETRY_DELAYS_MS comes to: 1, 2, 4 seconds."""
-    return float(2**retried)
+    return min(2.0 ** min(retried, 20), LONGEST_RETRY_DELAY_SECONDS)
 
 
 def message_headers(site: str) -> dict[str, str]:
@@ -157,8 +160,13 @@ class HostedQueue:
 
     name = "hosted QStash"
 
-    def __init__(self, url: str, token: str) -> None:
-        self.url = repaired_qstash_url(url)
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        timeout: tuple[float, float] = CONNECT_AND_READ_SECONDS,
+    ) -> None:
+        self.url, self.timeout = repaired_qstash_url(url), timeout
         self.http = requests.Session()
         self.http.headers["Authorization"] = f"Bearer {token}"
 
@@ -198,7 +206,7 @@ class HostedQueue:
                 response = self.http.request(
                     method,
                     self.url + path,
-                    timeout=CONNECT_AND_READ_SECONDS,
+                    timeout=self.timeout,
                     allow_redirects=False,
                     **options,
                 )
@@ -207,17 +215,22 @@ class HostedQueue:
                 raise PublishTimeout(
                     f"{self.url} did not answer in time. Try again in a moment."
                 ) from error
-            except requests.ConnectionError as error:
+            except BROKEN_CONNECTION as error:
                 if not tries_left:
                     raise NoRoute(
                         f"{self.url} cannot be reached. Check QSTASH_URL and the network."
                     ) from error
+            except (requests.RequestException, ValueError) as error:
+                raise PublishError(
+                    f"{self.url} cannot be asked: {error}. Check QSTASH_URL and QSTASH_TOKEN."
+                ) from error
         raise_for_status(response)
         return response
 
     async def attempts(self, message_id: str) -> list[Attempt]:
-        key = f"attempts at {message_id}"
-        if (known := cache.get(key)) is None:
+        key = f"attempts:{message_id}"
+        known: list[Attempt] | None = cache.get(key)
+        if known is None:
             known = await asyncio.to_thread(self.fetch_attempts, message_id)
             cache.set(key, known, LOG_SECONDS)
         return known
@@ -225,19 +238,18 @@ class HostedQueue:
     def fetch_attempts(self, message_id: str) -> list[Attempt]:
         answer = self.call("GET", f"/v2/events?messageId={quote(message_id)}")
         try:
-            events = answer.json()["events"]
-        except (ValueError, KeyError, TypeError) as error:
+            return read_attempts(
+                {
+                    "state": event["state"],
+                    "time": event["time"],
+                    "error": event.get("error", ""),
+                    "response_status": event.get("responseStatus"),
+                    "next_delivery_time": event.get("nextDeliveryTime"),
+                }
+                for event in reversed(answer.json()["events"])
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise Refused(f"{self.url} did not answer with a log.") from error
-        return read_attempts(
-            {
-                "state": event["state"],
-                "time": event["time"],
-                "error": event.get("error", ""),
-                "response_status": event.get("responseStatus"),
-                "next_delivery_time": event.get("nextDeliveryTime"),
-            }
-            for event in reversed(events)
-        )
 
 
 @one_by_one
@@ -275,9 +287,11 @@ def raise_for_status(response: requests.Response) -> None:
 def reset_in_words(response: requests.Response) -> str:
     """When a limit is lifted, from the `RateLimit-Reset` headers in unix seconds."""
     for name in ("RateLimit-Reset", "Burst-RateLimit-Reset"):
-        if (reset := response.headers.get(name, "")).isdigit():
-            moment = datetime.fromtimestamp(int(reset), UTC)
-            return f"It is lifted at {moment:%Y-%m-%d %H:%M:%S} UTC."
+        try:
+            moment = datetime.fromtimestamp(int(response.headers[name]), UTC)
+        except (KeyError, ValueError, OverflowError, OSError):
+            continue
+        return f"It is lifted at {moment:%Y-%m-%d %H:%M:%S} UTC."
     return "Try again later."
 
 
@@ -305,8 +319,12 @@ def repaired_qstash_url(url: str) -> str:
     repaired = url.strip().rstrip("/")
     for tail in ("/publish", "/v2"):
         repaired = repaired.removesuffix(tail).rstrip("/")
-    parts = urlsplit(repaired)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+    try:
+        parts = urlsplit(repaired)
+        bare = parts.hostname and parts.port != 0 and not (parts.path or parts.query)
+    except ValueError:
+        bare = False
+    if not bare or parts.scheme not in {"http", "https"}:
         raise PublishError(
             f"QSTASH_URL is {url!r}. It must be the bare address of QStash, such as "
             "https://qstash.upstash.io"

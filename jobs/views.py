@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.middleware import HtmxDetails
 
 from jobs.addresses import site_url
 from jobs.models import Job
@@ -30,9 +31,18 @@ RECENT = 20
 QUIET_SECONDS = 2.0
 
 
+class HtmxRequest(HttpRequest):
+    """What django-htmx's middleware makes of a request.
+    https://django-htmx.readthedocs.io/en/latest/tips.html
+    """
+
+    htmx: HtmxDetails
+
+
 def visitor_of(request: HttpRequest) -> str:
     """A random name for this browser, kept in its signed session cookie."""
-    return request.session.setdefault("visitor", secrets.token_hex(16))
+    visitor: str = request.session.setdefault("visitor", secrets.token_hex(16))
+    return visitor
 
 
 def target_for(request: HttpRequest) -> str:
@@ -47,19 +57,19 @@ def target_for(request: HttpRequest) -> str:
 def home(request: HttpRequest) -> HttpResponse:
     """The button, and this visitor's recent jobs."""
     jobs = Job.objects.of(visitor_of(request))[:RECENT]
-    context = {"jobs": [facts(job) for job in jobs], "stuck": queue_is_stuck()}
+    context = {"jobs": [facts(job) for job in jobs], "mine": True, "stuck": queue_is_stuck()}
     return render(request, "jobs/index.html", context)
 
 
 @require_POST
-async def start_job(request: HttpRequest) -> HttpResponse:
+async def start_job(request: HtmxRequest) -> HttpResponse:
     """Save a job, publish its message, and show what came of it."""
     job = Job(visitor=visitor_of(request), target_url=target_for(request))
     return await send(request, job)
 
 
 @require_POST
-async def send_again(request: HttpRequest, job_id: str) -> HttpResponse:
+async def send_again(request: HtmxRequest, job_id: str) -> HttpResponse:
     """Publish the message of a job that could not be sent."""
     own = Job.objects.of(visitor_of(request)).filter(id=job_id, status=Job.Status.NOT_SENT)
     job = await own.afirst()
@@ -68,7 +78,7 @@ async def send_again(request: HttpRequest, job_id: str) -> HttpResponse:
     return await send(request, job)
 
 
-async def send(request: HttpRequest, job: Job) -> HttpResponse:
+async def send(request: HtmxRequest, job: Job) -> HttpResponse:
     """Hand a job to the queue; the partial for htmx, a redirect for everybody else."""
     saved, failure = True, ""
     try:
@@ -77,7 +87,7 @@ async def send(request: HttpRequest, job: Job) -> HttpResponse:
         failure, saved = str(error), not job._state.adding
     except DatabaseError:
         failure, saved = "The database did not answer. Try again in a moment.", False
-    context = {"job": facts(job) if saved else None, "failure": failure}
+    context = {"job": facts(job) if saved else None, "mine": True, "failure": failure}
     if request.htmx:
         return render(request, "jobs/index.html#started", context)
     if not saved:
@@ -121,6 +131,7 @@ async def job_status(request: HttpRequest, job_id: str) -> HttpResponse:
         context, partial = await detail(request, job), "jobs/job.html#detail"
     else:
         context, partial = {"job": facts(job, await attempts_at(job))}, "jobs/index.html#job"
+        context["mine"] = job.visitor == visitor_of(request)
         context["stuck"] = not job.is_finished and await sync_to_async(queue_is_stuck)()
     context["announce"] = request.GET.get("seen") != context["job"]["version"]
     return render(request, partial, context)

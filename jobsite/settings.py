@@ -39,7 +39,12 @@ def number(name: str, default: int) -> int:
 def url(name: str, default: str = "") -> str:
     """Read an http(s) URL without its trailing slash."""
     text = env.get(name, "").strip().rstrip("/") or default
-    if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if text and not whole:
         raise ImproperlyConfigured(
             f"{name}={text!r} is not a URL. Write it whole, such as https://jobs.example.com"
         )
@@ -57,8 +62,10 @@ def secret_key() -> str:
         )
     file = BASE_DIR / ".secret-key"
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(48))
+        own = file.with_suffix(f".{secrets.token_hex(4)}")
+        own.touch(mode=0o600)
+        own.write_text(secrets.token_urlsafe(48))
+        own.rename(file)
     return file.read_text()
 
 
@@ -159,8 +166,6 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         },
-        # Threads and processes share a file; they could not share ":memory:".
-        "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
     }
 else:
     DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 4}}
@@ -189,9 +194,13 @@ STORAGES = {
 
 ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-ALLOWED_HOSTS += [host for host in env.get("ALLOWED_HOSTS", "").split(",") if host]
+ALLOWED_HOSTS += env.get("ALLOWED_HOSTS", "").replace(",", " ").split()
 ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+
+# Django looks for its own middleware by name; ours are subclasses of them, in place and
+# tested (tests/test_middleware.py), so these three warnings would be wrong.
+SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
 # Nothing from another origin, nothing inline.
 SECURE_CSP = {

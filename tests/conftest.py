@@ -15,9 +15,15 @@ from django.test import AsyncClient
 from broker.signing import sign
 from jobs.models import Job
 from tests.postgresql import Cluster, binaries
-from tests.processes import migrate
+from tests.processes import collect_static, migrate
 
 IN_CI = os.environ.get("CI") == "true"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect the static files once, before the workers start that share them."""
+    if not hasattr(config, "workerinput"):
+        collect_static()
 
 
 def skip_or_fail(reason: str) -> None:

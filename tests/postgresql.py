@@ -68,7 +68,6 @@ class Cluster:
         self.run("pg_ctl", "-w", "-m", "immediate", "stop")
         shutil.rmtree(self.folder)
 
-
     def new_database(self, template: str) -> str:
         """A copy of a database, which nobody may be connected to; its URL."""
         name = f"copy_{secrets.token_hex(4)}"

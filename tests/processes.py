@@ -92,7 +92,7 @@ class Sink:
         return [request["headers"]["Idempotency-Key"] for request in self.requests]
 
     def __enter__(self) -> "Sink":
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=[0.02], daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -126,7 +126,6 @@ def migrated_sqlite() -> Path:
     return file
 
 
-@functools.cache
 def collect_static() -> None:
     manage("sqlite://:memory:", "collectstatic", "--noinput", "-v0")
 
@@ -168,12 +167,11 @@ class Site:
         )
 
     def prepare(self) -> "Site":
-        """Create the tables, on SQLite by copying a file that has them, and collect static."""
+        """Create the tables, on SQLite by copying a file that has them."""
         if self.environment["DATABASE_URL"].startswith("sqlite"):
             shutil.copy(migrated_sqlite(), self.folder / "site.sqlite3")
         else:
             migrate(self.environment["DATABASE_URL"])
-        collect_static()
         return self
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -207,11 +205,11 @@ class Site:
         def up() -> bool:
             assert process.poll() is None, self.log.read_text()
             try:
-                return requests.get(f"{self.url}/healthz", timeout=5).status_code in {200, 503}
+                return requests.get(f"{self.url}/healthz", timeout=30).status_code in {200, 503}
             except requests.ConnectionError:
                 return False
 
-        eventually(up, what="the server's start")
+        eventually(up, seconds=60, what="the server's start")
 
     def stop(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
         """Signal a process and wait for its end; with SIGKILL its children go with it."""

@@ -88,9 +88,10 @@ def test_healthz_reports_a_queue_that_is_not_running(tmp_path):
         running.start_web()
         visitor = running.click()
         health = eventually(
-            lambda: (answer := requests.get(f"{running.url}/healthz", timeout=5)).status_code
-            == 503
-            and answer.json()
+            lambda: (
+                (answer := requests.get(f"{running.url}/healthz", timeout=5)).status_code == 503
+                and answer.json()
+            )
         )
         assert "queue is not running" in health["dispatcher"]
         page = visitor.http.get(running.url, timeout=5).text

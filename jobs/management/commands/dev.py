@@ -35,6 +35,8 @@ class Server(WSGIServer):
 class Command(RunserverCommand):
     help = "Migrate, serve the site and run the queue's dispatcher; reload when code changes."
     server_cls = Server
+    addr: str
+    _raw_ipv6: bool
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)

@@ -1,0 +1,48 @@
+"""The small parts of `manage.py dev`; that it runs is in tests/test_servers.py."""
+
+from email.message import Message
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+
+from jobs.management.commands.dev import Command, RequestHandler
+
+
+@pytest.fixture
+def command() -> Command:
+    command = Command(stdout=StringIO())
+    command.addr, command._raw_ipv6 = "127.0.0.1", False
+    return command
+
+
+def test_port_comes_from_the_settings(command, settings):
+    settings.PORT = 8123
+    parser = command.create_parser("manage.py", "dev")
+    assert parser.parse_args([]).port == 8123
+    assert parser.parse_args(["--port", "9000"]).port == 9000
+
+
+@pytest.mark.parametrize(
+    ("addr", "ipv6", "url"),
+    [("127.0.0.1", False, "http://127.0.0.1:8123/"), ("::1", True, "http://[::1]:8123/")],
+)
+def test_it_prints_where_to_click_and_which_queue(command, settings, addr, ipv6, url):
+    settings.RUN_DISPATCHER = False
+    command.addr, command._raw_ipv6 = addr, ipv6
+    command.on_bind(8123)
+    assert f"Open {url} and click. Queue: embedded." in command.stdout.getvalue()
+
+
+def test_it_names_the_hosted_queue(command, hosted, settings):
+    settings.RUN_DISPATCHER = False
+    command.on_bind(8123)
+    assert "Queue: hosted QStash." in command.stdout.getvalue()
+
+
+def test_request_target_is_kept_as_it_came():
+    handler = RequestHandler.__new__(RequestHandler)  # without a socket
+    handler.path = "/v2/publish/http://a.test/%2F?b=%20"
+    handler.headers, handler.request_version, handler.command = Message(), "HTTP/1.1", "POST"
+    handler.server, handler.client_address = SimpleNamespace(base_environ={}), ("127.0.0.1", 1)
+    assert handler.get_environ()["RAW_URI"] == "/v2/publish/http://a.test/%2F?b=%20"

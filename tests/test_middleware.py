@@ -1,0 +1,155 @@
+"""The chain in front of every view: on the event loop, and none of it holds a thread."""
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.test import AsyncClient, AsyncRequestFactory, Client
+from django.utils.module_loading import import_string
+
+from broker.signing import sign
+from jobs.models import Job
+from jobsite.asgi import application
+
+WAITING = 40
+
+
+async def ask(method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+    """A request as a server hands it to the application; its status and body."""
+    came: list[dict] = []
+    requests = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict:
+        return requests.pop() if requests else await asyncio.Future()
+
+    async def send(message: dict) -> None:
+        came.append(message)
+
+    given = {"Host": "testserver", "Content-Type": "application/json"} | headers
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
+    }
+    await application(scope, receive, send)
+    return came[0]["status"], b"".join(message.get("body", b"") for message in came)
+
+
+@pytest.mark.parametrize("path", settings.MIDDLEWARE)
+def test_middleware_is_async_capable(path):
+    assert import_string(path).async_capable
+
+
+async def test_no_hook_of_a_middleware_needs_a_thread():
+    """Django would do it in the one thread that is busy here."""
+    done = threading.Event()
+    busy = asyncio.ensure_future(sync_to_async(done.wait)(10))
+    await asyncio.sleep(0)  # the thread's work is queued now, ahead of any hook
+    try:
+        async with asyncio.timeout(5):
+            handler = ASGIHandler()
+            request = AsyncRequestFactory().post("/api/long-task")
+            response = await handler.get_response_async(request)
+    finally:
+        done.set()
+        await busy
+    assert response.status_code == 403
+
+
+class SlowTarget:
+    """A target on this event loop that answers nobody until it is told to."""
+
+    async def __aenter__(self) -> "SlowTarget":
+        self.waiting, self.go = 0, asyncio.Event()
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/"
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.server.close()
+        await self.server.wait_closed()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        self.waiting += 1
+        await self.go.wait()
+        writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def until_waiting(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while self.waiting < count:
+                await asyncio.sleep(0.01)
+
+
+def deliver(job: Job) -> "asyncio.Task[tuple[int, bytes]]":
+    body = json.dumps({"job_id": job.id}).encode()
+    url = "http://testserver/api/long-task"
+    signature = sign(url, body, settings.QSTASH_CURRENT_SIGNING_KEY, int(time.time()))
+    headers = {"Upstash-Signature": signature}
+    return asyncio.ensure_future(ask("POST", "/api/long-task", body, **headers))
+
+
+async def test_waiting_requests_hold_no_thread(transactional_db):
+    async with SlowTarget() as target:
+        jobs = [Job(visitor="v", target_url=target.url, status="queued") for _ in range(WAITING)]
+        await Job.objects.abulk_create(jobs)
+        before = threading.active_count()
+        answers = [deliver(job) for job in jobs]
+        await target.until_waiting(WAITING)
+        assert threading.active_count() <= before + 2  # the writer's and Django's own
+        assert (await asyncio.wait_for(ask("GET", "/healthz"), 5))[0] == 200
+        target.go.set()
+        assert {status for status, _ in await asyncio.gather(*answers)} == {503}
+
+
+async def test_application_speaks_only_http():
+    with pytest.raises(ValueError, match="does not speak websocket"):
+        await application({"type": "websocket"}, None, None)
+
+
+@pytest.fixture
+def static_file(tmp_path, settings):
+    """A site with one collected file."""
+    (tmp_path / "site.css").write_text("b { c: d }")
+    settings.STATIC_ROOT = tmp_path
+    return "/static/site.css"
+
+
+def test_static_file_is_served(static_file):
+    response = Client().get(static_file)
+    assert (response.status_code, response.content) == (200, b"b { c: d }")
+    assert response["Content-Type"] == 'text/css; charset="utf-8"'
+
+
+async def test_static_file_is_served_on_the_loop_too(static_file):
+    response = await AsyncClient().get(static_file)
+    assert (response.status_code, response.content) == (200, b"b { c: d }")
+
+
+def test_static_file_that_is_known_is_not_sent_again(static_file):
+    known = Client().get(static_file)["Last-Modified"]
+    response = Client().get(static_file, headers={"If-Modified-Since": known})
+    assert (response.status_code, response.content) == (304, b"")
+
+
+def test_visitors_session_is_one_cookie_that_scripts_cannot_read(client, db):
+    client.get("/")
+    cookie = client.cookies["sessionid"]
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
+
+
+def test_every_answer_guards_itself(client, db):
+    response = client.get("/")
+    assert response["X-Frame-Options"] == "DENY"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Referrer-Policy"] == "same-origin"

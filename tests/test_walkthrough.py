@@ -1,0 +1,56 @@
+"""A message's way through the house, from the click to the silence. See the README."""
+
+import re
+
+import aiohttp
+
+from broker.delivery import Outcome, headers_for
+from broker.dispatcher import Dispatcher
+from broker.models import Message
+from jobs.models import Job
+from tests.processes import Sink
+
+
+async def test_a_messages_way_through_the_house(async_client, transactional_db, settings):
+    async def carry(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
+        """An attempt that brings the POST to this site without a network."""
+        response = await async_client.post(
+            message.url.removeprefix(settings.PUBLIC_URL),
+            bytes(message.body),
+            content_type="application/json",
+            headers={k: v for k, v in headers_for(message, key).items() if k != "Content-Type"},
+        )
+        return Outcome(response.status_code, {}, response.content, "")
+
+    with Sink() as sink:
+        settings.LONG_TASK_TARGET_URL = sink.url
+
+        # A visitor clicks; a job and its message are stored, and the page shows the job.
+        page = await async_client.post("/jobs/start", headers={"HX-Request": "true"})
+        job, message = await Job.objects.aget(), await Message.objects.aget()
+        assert f"Started job with ID <code>{message.message_id}</code>" in page.text
+        assert (job.status, job.message_id) == ("queued", message.message_id)
+        assert message.url == "http://testserver/api/long-task"
+
+        # The page asks how the job is doing, and is told to ask again.
+        (url,) = re.findall(r'hx-get="([^"]+)"', page.text)
+        assert "hx-trigger" in (await async_client.get(url)).text
+
+        # The dispatcher claims the message, signs it and posts it to /api/long-task, which
+        # checks the signature, claims the job and makes the ten requests.
+        assert await Dispatcher(attempt=carry).run_once() == 1
+        assert sink.keys == [f"{job.id}-{number}" for number in range(1, 11)]
+        pauses = [b["at"] - a["at"] for a, b in zip(sink.requests, sink.requests[1:], strict=False)]
+        assert min(pauses) >= 0.5
+
+    # The 2xx has settled the message, and nothing is due any more.
+    await job.arefresh_from_db()
+    await message.arefresh_from_db()
+    assert (job.status, job.sent, job.attempts) == ("succeeded", 10, 1)
+    assert (message.state, message.due_at) == ("DELIVERED", None)
+    assert await Dispatcher(attempt=carry).run_once() == 0
+
+    # The page has fallen silent; nobody had to tell it to stop.
+    partial = (await async_client.get(url)).text
+    assert "succeeded" in partial
+    assert not re.search("hx-get|hx-trigger", partial)
