@@ -100,7 +100,8 @@ class Server:
         return sum(t.user + t.system for t in times)
 
     def look_at_memory(self) -> None:
-        used = sum(process.memory_info().rss for process in self.processes()) / 1e6
+        """What the processes take of the machine: pages they share count once."""
+        used = sum(process.memory_full_info().pss for process in self.processes()) / 1e6
         self.peak_memory = max(self.peak_memory, used)
 
     def stop(self) -> None:

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 type Attempt = Callable[[aiohttp.ClientSession, Message, str], Awaitable[Outcome]]
 
 CLAIM_AT_ONCE = 100
+# A dispatcher with this much in flight lets its next claim wait for others to commit with.
+BUSY = 20
+PATIENCE_SECONDS = 0.03
 # At most this long between two signs of life, and three to a lease.
 PULSE_MS = 2000
 # What is in flight at a stop may take this long; Heroku and Render kill after 30 s.
@@ -114,9 +117,9 @@ class Dispatcher:
         room = min(self.limit - len(self.in_flight), CLAIM_AT_ONCE)
         if room <= 0:
             return [], None
-        rows, next_due_at = await writer.write(
-            claim_due, (self.name, self.clock(), self.lease_ms, room)
-        )
+        patience = PATIENCE_SECONDS if len(self.in_flight) > BUSY else 0
+        wanted = (self.name, self.clock(), self.lease_ms, room)
+        rows, next_due_at = await writer.write(claim_due, wanted, patience)
         claimed = [Message.from_row(row) for row in rows]
         for message in claimed:
             task = asyncio.create_task(self.carry(message), name=message.message_id)

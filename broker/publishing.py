@@ -113,36 +113,36 @@ def read_message(
     caller_ip: str = "",
 ) -> Message:
     """An unsaved message from what a publisher asks for; PublishError if an option is wrong."""
+    fields = read_fields(url, headers, now_ms())
+    check_failure_callback(fields)
+    return Message(**fields, body=body, account=account, caller_ip=caller_ip)
+
+
+def read_fields(url: str, headers: Mapping[str, str], now: int) -> dict[str, Any]:
+    """A message's fields from its destination and options."""
     options = checked_options(headers)
-    now = now_ms()
     not_before = now + 1000 * duration(options, "upstash-delay", 0)
     if "upstash-not-before" in options:
         not_before = max(now, 1000 * whole_number(options, "upstash-not-before", 0, 10**12))
-    message = Message(
-        account=account,
-        caller_ip=caller_ip,
-        url=checked_url(url),
-        method=checked_method(options.get("upstash-method", "POST")),
-        header=forwarded(options),
-        body=body,
-        created_at=now,
-        not_before=not_before,
-        due_at=not_before,
-        timeout_seconds=duration(options, "upstash-timeout", 0) or None,
-        max_retries=whole_number(options, "upstash-retries", 3, LARGEST_INTEGER),
-        retry_delay_expression=checked_expression(options.get("upstash-retry-delay", "")),
-        failure_callback=options.get(FAILURE_CALLBACK, ""),
-        failure_callback_header={
+    return {
+        "url": checked_url(url),
+        "method": checked_method(options.get("upstash-method", "POST")),
+        "header": forwarded(options),
+        "created_at": now,
+        "not_before": not_before,
+        "due_at": not_before,
+        "timeout_seconds": duration(options, "upstash-timeout", 0) or None,
+        "max_retries": whole_number(options, "upstash-retries", 3, LARGEST_INTEGER),
+        "retry_delay_expression": checked_expression(options.get("upstash-retry-delay", "")),
+        "failure_callback": options.get(FAILURE_CALLBACK, ""),
+        "failure_callback_header": {
             "Upstash-" + name.removeprefix(f"{FAILURE_CALLBACK}-"): value
             for name, value in options.items()
             if name.startswith(f"{FAILURE_CALLBACK}-")
         },
-        labels=[label for label in options.get("upstash-label", "").split(",") if label],
-        deduplication_key=checked_key(options.get("upstash-deduplication-id", "")),
-    )
-    if message.failure_callback:
-        checked_failure_callback(message)
-    return message
+        "labels": [label for label in options.get("upstash-label", "").split(",") if label],
+        "deduplication_key": checked_key(options.get("upstash-deduplication-id", "")),
+    }
 
 
 def checked_options(headers: Mapping[str, str]) -> dict[str, str]:
@@ -155,12 +155,14 @@ def checked_options(headers: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
-def checked_failure_callback(message: Message) -> None:
+def check_failure_callback(fields: dict[str, Any]) -> None:
     """Read the callback's options now: once the message has failed nobody can be told."""
-    try:
-        read_failure_callback(message, b"")
-    except PublishError as error:
-        raise PublishError(f"failure callback: {error}") from error
+    if url := fields["failure_callback"]:
+        try:
+            callback = read_fields(url, fields["failure_callback_header"], now_ms())
+        except PublishError as error:
+            raise PublishError(f"failure callback: {error}") from error
+        check_failure_callback(callback)
 
 
 def checked_method(method: str) -> str:
@@ -236,20 +238,16 @@ def duration(options: Mapping[str, str], name: str, default: int) -> int:
 
 def publish_failure_callback(message: Message, letter: DeadLetter) -> None:
     """Tell the publisher's failure callback, by a message of its own, what became of one."""
-    if message.failure_callback:
-        body = json.dumps(failure_report(message, letter)).encode()
-        publish(read_failure_callback(message, body))
-
-
-def read_failure_callback(message: Message, body: bytes) -> Message:
-    """The failure callback's own message, with the options that were given for it."""
+    if not message.failure_callback:
+        return
     headers = {
         "Upstash-Retries": str(message.max_retries),
         **message.failure_callback_header,
         "Content-Type": "application/json",
     }
+    body = json.dumps(failure_report(message, letter)).encode()
     url, account, caller_ip = message.failure_callback, message.account, message.caller_ip
-    return read_message(url, headers, body, account, caller_ip)
+    publish(read_message(url, headers, body, account, caller_ip))
 
 
 def failure_report(message: Message, letter: DeadLetter) -> dict[str, Any]:
