@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from jobs.queues import PublishError, repaired_qstash_url
+from jobs.qstash import PublishError, repaired_qstash_url
 
 
 @register()

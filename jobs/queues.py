@@ -11,9 +11,7 @@ import json
 import time
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote, urlsplit
 
-import requests
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.cache import cache
@@ -24,41 +22,15 @@ from groupcommit.statements import insert_all, one_by_one
 from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs.models import Job
+from jobs.qstash import PublishError, QStash, Refused
 
 RETRIES = 3
 RETRY_DELAYS_MS = "1000 * pow(2, retried)"
 TIMEOUT_SECONDS = 25
-CONNECT_AND_READ_SECONDS = (5, 10)
-CONNECTION_TRIES = 3
-BROKEN_CONNECTION = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 # The longest time to wait after an attempt, as the queue's own.
 LONGEST_RETRY_DELAY_SECONDS = 24 * 3600.0
 # The page asks every half second; QStash's log is asked less often.
 LOG_SECONDS = 2
-
-
-class PublishError(Exception):
-    """The queue did not take the message. The text says why and what to do."""
-
-
-class NoRoute(PublishError):
-    """QStash could not be reached."""
-
-
-class PublishTimeout(PublishError):
-    """QStash did not answer in time."""
-
-
-class BadToken(PublishError):
-    """QStash does not know the token."""
-
-
-class RateLimited(PublishError):
-    """The account has used up a limit of QStash's."""
-
-
-class Refused(PublishError):
-    """QStash has said no, in words of its own."""
 
 
 class Attempt(NamedTuple):
@@ -160,15 +132,8 @@ class HostedQueue:
 
     name = "hosted QStash"
 
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        timeout: tuple[float, float] = CONNECT_AND_READ_SECONDS,
-    ) -> None:
-        self.url, self.timeout = repaired_qstash_url(url), timeout
-        self.http = requests.Session()
-        self.http.headers["Authorization"] = f"Bearer {token}"
+    def __init__(self, client: QStash) -> None:
+        self.client = client
 
     def send(self, job: Job, site: str) -> None:
         async_to_sync(self.asend)(job, site)
@@ -183,73 +148,22 @@ class HostedQueue:
         await writer.write(record_sent, (job, message_id))
 
     def publish(self, job: Job, site: str) -> str:
-        """POST the message to QStash; its id, or a PublishError with the cause."""
-        response = self.call(
-            "POST",
-            f"/v2/publish/{destination(site)}",
-            data=message_body(job),
-            # Publishing again, after an answer that was lost, must not start the job twice.
-            headers=message_headers(site) | {"Upstash-Deduplication-Id": f"job-{job.id}"},
-        )
-        try:
-            return str(response.json()["messageId"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refused(
-                f"{self.url} answered, but not as QStash does: {response.text[:200]!r}. "
-                "Check QSTASH_URL."
-            ) from error
-
-    def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        """One request, again only if the connection failed; 2xx, or a PublishError."""
-        for tries_left in reversed(range(CONNECTION_TRIES)):
-            try:
-                response = self.http.request(
-                    method,
-                    self.url + path,
-                    timeout=self.timeout,
-                    allow_redirects=False,
-                    **options,
-                )
-                break
-            except requests.Timeout as error:
-                raise PublishTimeout(
-                    f"{self.url} did not answer in time. Try again in a moment."
-                ) from error
-            except BROKEN_CONNECTION as error:
-                if not tries_left:
-                    raise NoRoute(
-                        f"{self.url} cannot be reached. Check QSTASH_URL and the network."
-                    ) from error
-            except (requests.RequestException, ValueError) as error:
-                raise PublishError(
-                    f"{self.url} cannot be asked: {error}. Check QSTASH_URL and QSTASH_TOKEN."
-                ) from error
-        raise_for_status(response)
-        return response
+        """Hand a job's message to QStash; its id, or a PublishError with the cause."""
+        # Publishing again, after an answer that was lost, must not start the job twice.
+        headers = message_headers(site) | {"Upstash-Deduplication-Id": f"job-{job.id}"}
+        return self.client.publish(destination(site), headers, message_body(job))
 
     async def attempts(self, message_id: str) -> list[Attempt]:
         key = f"attempts:{message_id}"
         known: list[Attempt] | None = cache.get(key)
         if known is None:
-            known = await asyncio.to_thread(self.fetch_attempts, message_id)
+            events = await asyncio.to_thread(self.client.events, message_id)
+            try:
+                known = read_attempts(events)
+            except (OverflowError, OSError, ValueError) as error:
+                raise Refused(f"QStash's log has impossible times: {error}") from error
             cache.set(key, known, LOG_SECONDS)
         return known
-
-    def fetch_attempts(self, message_id: str) -> list[Attempt]:
-        answer = self.call("GET", f"/v2/events?messageId={quote(message_id)}")
-        try:
-            return read_attempts(
-                {
-                    "state": event["state"],
-                    "time": event["time"],
-                    "error": event.get("error", ""),
-                    "response_status": event.get("responseStatus"),
-                    "next_delivery_time": event.get("nextDeliveryTime"),
-                }
-                for event in reversed(answer.json()["events"])
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise Refused(f"{self.url} did not answer with a log.") from error
 
 
 @one_by_one
@@ -267,32 +181,6 @@ def record_sent(sent: tuple[Job, str]) -> None:
 def record_not_sent(failure: tuple[Job, str]) -> None:
     job, reason = failure
     job.mark_not_sent(reason)
-
-
-def raise_for_status(response: requests.Response) -> None:
-    """Turn an answer that is no 2xx into a named error; the one place that reads statuses."""
-    if 200 <= response.status_code <= 299:
-        return
-    try:
-        words = str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        words = response.text[:200]
-    if response.status_code == 401:
-        raise BadToken(f"QStash does not accept the token ({words}). Check QSTASH_TOKEN.")
-    if response.status_code == 429:
-        raise RateLimited(f"QStash's limit is used up. {reset_in_words(response)}")
-    raise Refused(f"QStash answered HTTP {response.status_code}: {words}")
-
-
-def reset_in_words(response: requests.Response) -> str:
-    """When a limit is lifted, from the `RateLimit-Reset` headers in unix seconds."""
-    for name in ("RateLimit-Reset", "Burst-RateLimit-Reset"):
-        try:
-            moment = datetime.fromtimestamp(int(response.headers[name]), UTC)
-        except (KeyError, ValueError, OverflowError, OSError):
-            continue
-        return f"It is lifted at {moment:%Y-%m-%d %H:%M:%S} UTC."
-    return "Try again later."
 
 
 def read_attempts(events: Any) -> list[Attempt]:
@@ -314,28 +202,10 @@ def read_attempts(events: Any) -> list[Attempt]:
     return attempts
 
 
-def repaired_qstash_url(url: str) -> str:
-    """QSTASH_URL without a trailing slash or a `/v2/publish` tail; PublishError if unusable."""
-    repaired = url.strip().rstrip("/")
-    for tail in ("/publish", "/v2"):
-        repaired = repaired.removesuffix(tail).rstrip("/")
-    try:
-        parts = urlsplit(repaired)
-        bare = parts.hostname and parts.port != 0 and not (parts.path or parts.query)
-    except ValueError:
-        bare = False
-    if not bare or parts.scheme not in {"http", "https"}:
-        raise PublishError(
-            f"QSTASH_URL is {url!r}. It must be the bare address of QStash, such as "
-            "https://qstash.upstash.io"
-        )
-    return repaired
-
-
 @functools.cache
 def hosted(url: str, token: str) -> HostedQueue:
     """One HTTP session for as long as the settings stay the same."""
-    return HostedQueue(url, token)
+    return HostedQueue(QStash(url, token))
 
 
 def get_queue() -> Queue:

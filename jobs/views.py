@@ -24,7 +24,8 @@ from django_htmx.middleware import HtmxDetails
 
 from jobs.addresses import site_url
 from jobs.models import Job
-from jobs.queues import RETRIES, Attempt, PublishError, get_queue, queue_is_stuck
+from jobs.qstash import PublishError
+from jobs.queues import RETRIES, Attempt, get_queue, queue_is_stuck
 
 RECENT = 20
 # A job that has not been heard of for this long: ask the queue what became of its message.

@@ -11,20 +11,23 @@ from django.utils import timezone
 from broker.models import Event, Message
 from broker.retry import evaluate
 from jobs.models import ClaimRequest, Job, claim_jobs
-from jobs.queues import (
-    RETRY_DELAYS_MS,
+from jobs.qstash import (
     BadToken,
-    EmbeddedQueue,
-    HostedQueue,
     NoRoute,
     PublishError,
     PublishTimeout,
+    QStash,
     RateLimited,
     Refused,
+    repaired_qstash_url,
+)
+from jobs.queues import (
+    RETRY_DELAYS_MS,
+    EmbeddedQueue,
+    HostedQueue,
     get_queue,
     queue_is_stuck,
     read_attempts,
-    repaired_qstash_url,
     retry_delay_seconds,
 )
 from tests.jobs.conftest import DROP
@@ -39,7 +42,7 @@ def new_job() -> Job:
 
 @pytest.fixture
 def queue(cloud) -> HostedQueue:
-    return HostedQueue(cloud.url, "token-of-the-cloud")
+    return HostedQueue(QStash(cloud.url, "token-of-the-cloud"))
 
 
 def test_message_is_published_as_qstash_wants_it(queue, cloud):
@@ -69,7 +72,7 @@ def test_duplicate_is_as_good_as_new(queue, cloud):
 
 
 def test_closed_port_is_no_route():
-    queue = HostedQueue(f"http://127.0.0.1:{free_port()}", "token")
+    queue = HostedQueue(QStash(f"http://127.0.0.1:{free_port()}", "token"))
     with pytest.raises(NoRoute, match="cannot be reached. Check QSTASH_URL"):
         queue.publish(new_job(), SITE)
 
@@ -96,7 +99,7 @@ def test_third_dropped_connection_is_the_last(queue, cloud):
 def test_silence_is_a_timeout_and_not_tried_again(cloud):
     answered = threading.Event()
     cloud.answers.append(lambda: answered.wait(10) and DROP)
-    queue = HostedQueue(cloud.url, "token", timeout=(1, 0.05))
+    queue = HostedQueue(QStash(cloud.url, "token", timeout=(1, 0.05)))
     with pytest.raises(PublishTimeout, match="did not answer in time"):
         queue.publish(new_job(), SITE)
     answered.set()
@@ -148,7 +151,7 @@ def test_refusal_is_named_and_not_tried_again(queue, cloud, answer, error, words
 @pytest.mark.parametrize("token", ["tok\nen", "tokén-€"])
 def test_token_that_no_header_can_hold_is_a_publish_error(cloud, token):
     with pytest.raises(PublishError, match="QSTASH_TOKEN"):
-        HostedQueue(cloud.url, token).publish(new_job(), SITE)
+        HostedQueue(QStash(cloud.url, token)).publish(new_job(), SITE)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""Hosted QStash's client: one HTTP call each to publish a message and to read its log.
+
+The message leaves the site here. Whatever goes wrong on the way becomes a named error whose
+text says why, and what to do; jobs/queues.py keeps the job for another try.
+https://upstash.com/docs/qstash/api-reference
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+
+CONNECT_AND_READ_SECONDS = (5, 10)
+CONNECTION_TRIES = 3
+BROKEN_CONNECTION = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+
+
+class PublishError(Exception):
+    """The queue did not take the message. The text says why and what to do."""
+
+
+class NoRoute(PublishError):
+    """QStash could not be reached."""
+
+
+class PublishTimeout(PublishError):
+    """QStash did not answer in time."""
+
+
+class BadToken(PublishError):
+    """QStash does not know the token."""
+
+
+class RateLimited(PublishError):
+    """The account has used up a limit of QStash's."""
+
+
+class Refused(PublishError):
+    """QStash has said no, in words of its own."""
+
+
+class QStash:
+    """One account at QStash, over one `requests` session."""
+
+    def __init__(
+        self, url: str, token: str, timeout: tuple[float, float] = CONNECT_AND_READ_SECONDS
+    ) -> None:
+        self.url, self.timeout = repaired_qstash_url(url), timeout
+        self.http = requests.Session()
+        self.http.headers["Authorization"] = f"Bearer {token}"
+
+    def publish(self, destination: str, headers: dict[str, str], body: bytes) -> str:
+        """Hand over a message; its id, or a PublishError with the cause."""
+        response = self.call("POST", f"/v2/publish/{destination}", data=body, headers=headers)
+        try:
+            return str(response.json()["messageId"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(
+                f"{self.url} answered, but not as QStash does: {response.text[:200]!r}. "
+                "Check QSTASH_URL."
+            ) from error
+
+    def events(self, message_id: str) -> list[dict[str, Any]]:
+        """A message's log, oldest line first: state, time (unix ms), error, …"""
+        answer = self.call("GET", f"/v2/events?messageId={quote(message_id)}")
+        try:
+            return [
+                {
+                    "state": event["state"],
+                    "time": int(event["time"]),
+                    "error": str(event.get("error", "")),
+                    "response_status": event.get("responseStatus"),
+                    "next_delivery_time": event.get("nextDeliveryTime"),
+                }
+                for event in reversed(answer.json()["events"])
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Refused(f"{self.url} did not answer with a log.") from error
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One request, again only if the connection failed; 2xx, or a PublishError."""
+        for tries_left in reversed(range(CONNECTION_TRIES)):
+            try:
+                response = self.http.request(
+                    method,
+                    self.url + path,
+                    timeout=self.timeout,
+                    allow_redirects=False,
+                    **options,
+                )
+                break
+            except requests.Timeout as error:
+                raise PublishTimeout(
+                    f"{self.url} did not answer in time. Try again in a moment."
+                ) from error
+            except BROKEN_CONNECTION as error:
+                if not tries_left:
+                    raise NoRoute(
+                        f"{self.url} cannot be reached. Check QSTASH_URL and the network."
+                    ) from error
+            except (requests.RequestException, ValueError) as error:
+                raise PublishError(
+                    f"{self.url} cannot be asked: {error}. Check QSTASH_URL and QSTASH_TOKEN."
+                ) from error
+        raise_for_status(response)
+        return response
+
+
+def raise_for_status(response: requests.Response) -> None:
+    """Turn an answer that is no 2xx into a named error; the one place that reads statuses."""
+    if 200 <= response.status_code <= 299:
+        return
+    try:
+        words = str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        words = response.text[:200]
+    if response.status_code == 401:
+        raise BadToken(f"QStash does not accept the token ({words}). Check QSTASH_TOKEN.")
+    if response.status_code == 429:
+        raise RateLimited(f"QStash's limit is used up. {reset_in_words(response)}")
+    raise Refused(f"QStash answered HTTP {response.status_code}: {words}")
+
+
+def reset_in_words(response: requests.Response) -> str:
+    """When a limit is lifted, from the `RateLimit-Reset` headers in unix seconds."""
+    for name in ("RateLimit-Reset", "Burst-RateLimit-Reset"):
+        try:
+            moment = datetime.fromtimestamp(int(response.headers[name]), UTC)
+        except (KeyError, ValueError, OverflowError, OSError):
+            continue
+        return f"It is lifted at {moment:%Y-%m-%d %H:%M:%S} UTC."
+    return "Try again later."
+
+
+def repaired_qstash_url(url: str) -> str:
+    """QSTASH_URL without a trailing slash or a `/v2/publish` tail; PublishError if unusable."""
+    repaired = url.strip().rstrip("/")
+    for tail in ("/publish", "/v2"):
+        repaired = repaired.removesuffix(tail).rstrip("/")
+    try:
+        parts = urlsplit(repaired)
+        bare = parts.hostname and parts.port != 0 and not (parts.path or parts.query)
+    except ValueError:
+        bare = False
+    if not bare or parts.scheme not in {"http", "https"}:
+        raise PublishError(
+            f"QSTASH_URL is {url!r}. It must be the bare address of QStash, such as "
+            "https://qstash.upstash.io"
+        )
+    return repaired
