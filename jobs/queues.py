@@ -161,7 +161,9 @@ class HostedQueue:
             try:
                 known = read_attempts(events)
             except (OverflowError, OSError, ValueError) as error:
-                raise Refused(f"QStash's log has impossible times: {error}") from error
+                raise Refused(
+                    "QStash did not answer with a log: its times are impossible."
+                ) from error
             cache.set(key, known, LOG_SECONDS)
         return known
 
