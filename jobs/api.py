@@ -50,24 +50,36 @@ async def long_task(request: HttpRequest, delivery: Delivery) -> JsonResponse:
         logger.info("nothing to do", extra=log | {"reason": claim.reason})
         return refusal(claim)
     logger.info("started", extra=log | {"sent": claim.sent})
+    error = await work(claim, payload, delivery)
+    if error:
+        logger.warning("attempt failed", extra=log | {"error": error})
+        return JsonResponse({"error": error}, status=503)
+    logger.info("succeeded", extra=log)
+    return JsonResponse({"success": True})
+
+
+async def work(claim: Claim, payload: Any, delivery: Delivery) -> str:
+    """Send what is left of the ten requests and end the attempt; what went wrong, if anything.
+
+    However it ends, the job is left succeeded, waiting for the next attempt, or to whoever
+    has taken it over.
+    """
     try:
         async with shared_session() as session:
             await send_requests(claim, payload, poster(session), note)
     except TargetFailed as failure:
-        error = str(failure)
-        await writer.write(end_attempts, to_be_continued(claim, error, delivery.retried))
-        logger.warning("attempt failed", extra=log | {"error": error})
-        return JsonResponse({"error": error}, status=503)
+        end = to_be_continued(claim, str(failure), delivery.retried)
+        await writer.write(end_attempts, end)
+        return end.error
     except LeaseLost as lost:
-        return JsonResponse({"error": str(lost)}, status=503)
+        return str(lost)
     except asyncio.CancelledError:
         end = to_be_continued(claim, "the queue hung up", delivery.retried)
         writer.submit(end_attempts, end)
         raise
     succeeded = AttemptEnd(claim, Job.Status.SUCCEEDED, timezone.now())
     await writer.write(end_attempts, succeeded)
-    logger.info("succeeded", extra=log)
-    return JsonResponse({"success": True})
+    return ""
 
 
 @signed

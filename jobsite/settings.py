@@ -233,6 +233,9 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
+        "django": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+    }
+    | {
         name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}
         for name in ["jobs", "broker", "catcher", "groupcommit"]
     },

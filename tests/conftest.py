@@ -52,7 +52,9 @@ def postgresql_url(cluster: Cluster) -> str:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+def django_db_modify_db_settings(
+    tmp_path_factory: pytest.TempPathFactory, django_db_modify_db_settings_parallel_suffix: None
+) -> None:
     """On SQLite, a file of this run's own, in a folder of its own.
 
     The writer's thread keeps its connection until the process ends, and with it the file's

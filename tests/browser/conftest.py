@@ -35,7 +35,7 @@ from tests.processes import ROOT, Sink, Site, Visitor, site
 expect.set_options(timeout=15_000)
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+AXE = ROOT / "tests" / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 SWITCHES = [
     "--no-sandbox",
     "--headless",
@@ -132,7 +132,7 @@ def browse(chromium: Browser) -> Iterator[Browse]:
 def axe() -> str:
     """The accessibility checker's script; evaluated, as the CSP would refuse it as a tag."""
     if not AXE.exists():
-        skip_or_fail("axe-core is not installed: npm install")
+        skip_or_fail("axe-core is not installed; enable with: npm ci --prefix tests/browser")
     return AXE.read_text()
 
 
