@@ -35,8 +35,9 @@ def write_transaction(lock_seconds: float = LOCK_SECONDS) -> Iterator[None]:
 def lock_database(lock_seconds: float) -> transaction.Atomic:
     """An atomic block that has been entered, and with it SQLite's write lock."""
     deadline = time.monotonic() + lock_seconds
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA busy_timeout = 0")
+    connection.ensure_connection()
+    sqlite = connection.connection
+    sqlite.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
             block = transaction.atomic()
@@ -48,5 +49,4 @@ def lock_database(lock_seconds: float) -> transaction.Atomic:
                     raise
                 time.sleep(LOCK_RETRY_SECONDS)
     finally:
-        with connection.cursor() as cursor:
-            cursor.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
+        sqlite.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
