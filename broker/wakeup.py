@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 CHANNEL = "broker_due"
 # https://www.sqlite.org/pragma.html#pragma_data_version
-LOOK_SECONDS = 0.04
+LOOK_SECONDS = 0.02
 
 _listeners: set[Callable[[], None]] = set()
 
