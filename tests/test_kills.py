@@ -51,7 +51,7 @@ def test_killed_web_process_costs_at_most_the_request_under_way(house):
     assert sent(sink).total() <= 11
 
 
-@pytest.mark.parametrize("step", ["after-claim", "during-post", "before-settle"])
+@pytest.mark.parametrize("step", ["after-claim", "during-post"])
 def test_killed_dispatcher_loses_nothing(house, step):
     site, sink = house
     site.start_web()
