@@ -15,9 +15,9 @@ worker_class = "asgi"
 bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 
-# A thousand clicks may knock at once, and a thousand tasks may stay.
+# A thousand clicks may knock at once. (How many may stay is not limited: the ASGI worker
+# takes no notice of worker_connections.)
 backlog = 4096
-worker_connections = 8192
 # Nobody uses gunicornc here; without it there is one socket less to guard.
 control_socket_disable = True
 # A message in flight may take 25 seconds; its worker gives it that long to end.
