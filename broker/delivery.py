@@ -1,25 +1,34 @@
 """One attempt: the message, claimed by the dispatcher, is signed and POSTed.
 
 What came back becomes an `Outcome`, which the dispatcher settles. Nothing here touches the
-database, so any number of attempts may wait at once.
+database, so any number of attempts may wait at once. The destination is not to be trusted:
+whatever it does, an attempt ends in time, and what is kept of the answer is bounded.
 """
 
+import asyncio
+import base64
+import functools
+import socket
 import time
 from typing import NamedTuple
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
+from django.conf import settings
+from multidict import CIMultiDict
 from yarl import URL
 
+from broker.addresses import Addresses, Lookup, Refused
+from broker.connections import LONGEST_HEADER_LINE, MOST_HEADERS, Connection, Request
+from broker.headers import kept, sent
 from broker.models import Message
 from broker.signing import sign
 
 USER_AGENT = "Upstash-QStash"
-DEFAULT_TIMEOUT_SECONDS = 15 * 60
-LARGEST_RESPONSE = 256 * 1024
 # A connection is reused for at most a second: a server that closes an idle one just then
 # (gunicorn after 5 s, node after 5 s) would cost the message an attempt.
 KEEPALIVE_SECONDS = 1.0
+LONGEST_ERROR = 1000
 
 
 class Outcome(NamedTuple):
@@ -41,70 +50,98 @@ class Outcome(NamedTuple):
         return self.status == 489 and asked.lower() == "true"
 
 
-def open_session(limit: int) -> aiohttp.ClientSession:
+def open_session(limit: int, lookup: Lookup = socket.getaddrinfo) -> aiohttp.ClientSession:
     """The one session of a dispatcher, for as many deliveries at once as it may hold."""
-    connector = aiohttp.TCPConnector(limit=limit, keepalive_timeout=KEEPALIVE_SECONDS)
-    return aiohttp.ClientSession(
+    addresses = Addresses(lookup)
+    connector = aiohttp.TCPConnector(
+        limit=limit,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        resolver=addresses,
+        socket_factory=addresses.make_socket,
+    )
+    # Two things for which aiohttp has no public switch: our side of a connection, and that an
+    # attempt is one request, also a GET or PUT when the connection breaks.
+    connector._factory = functools.partial(  # type: ignore[assignment]  # it makes a subclass
+        Connection, loop=asyncio.get_running_loop()
+    )
+    session = aiohttp.ClientSession(
         connector=connector,
+        request_class=Request,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=["Content-Type", "Accept", "Accept-Encoding"],
+        timeout=aiohttp.ClientTimeout(),
+        max_line_size=LONGEST_HEADER_LINE,
+        max_field_size=LONGEST_HEADER_LINE,
+        max_headers=MOST_HEADERS,
     )
+    session._retry_connection = False
+    return session
 
 
 async def attempt(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
     """Deliver a message once. Never raises for what the destination does."""
-    timeout_seconds = message.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
+    longest: float = settings.BROKER_TIMEOUT_SECONDS
+    seconds = min(message.timeout_seconds or longest, longest)
     try:
-        async with session.request(
-            message.method,
-            URL(message.url, encoded=True),
-            data=bytes(message.body),
-            headers=headers_for(message, key),
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-        ) as response:
+        url, authorization = requested(message.url)
+        headers = headers_for(message, key)
+        if authorization:
+            headers.setdefault("Authorization", authorization)
+        async with (
+            asyncio.timeout(seconds),
+            session.request(
+                message.method,
+                url,
+                data=bytes(message.body),
+                headers=headers,
+                allow_redirects=False,
+            ) as response,
+        ):
             return Outcome(
                 status=response.status,
-                header=listed(response.headers),
-                body=await read_up_to(response, LARGEST_RESPONSE),
+                header=kept(response.headers),
+                body=await read_up_to(response, settings.BROKER_RESPONSE_BYTES),
                 error="" if 200 <= response.status <= 299 else f"HTTP {response.status}",
             )
     except TimeoutError:
-        return Outcome(0, {}, b"", f"no answer within {timeout_seconds} s")
+        return Outcome(0, {}, b"", f"no answer within {seconds} s")
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return Outcome(0, {}, b"", str(error) or type(error).__name__)
+        return Outcome(0, {}, b"", reason(error))
+
+
+def requested(url: str) -> tuple[URL, str]:
+    """A destination as the network needs it, and its `user:password@` as an Authorization.
+
+    Everything behind the host stays as it was published. A host in another script becomes
+    what DNS knows it by; ValueError if that cannot be.
+    """
+    parts = urlsplit(url)
+    target, authorization = URL(url, encoded=True), ""
+    if "@" in parts.netloc:
+        credentials = unquote_to_bytes(f"{parts.username or ''}:{parts.password or ''}")
+        authorization = f"Basic {base64.b64encode(credentials).decode()}"
+        target = target.with_user(None)
+    host = parts.hostname or ""
+    if "%" in host or not host.isascii():
+        target = target.with_host(unquote(host))
+    return target, authorization
 
 
 def headers_for(message: Message, key: str) -> CIMultiDict[str]:
     """The publisher's headers, then ours, which cannot be overridden."""
-    headers = CIMultiDict(
-        (name, value) for name, values in message.header.items() for value in values
-    )
+    headers = sent(message.header)
     headers["User-Agent"] = USER_AGENT
     headers["Upstash-Message-Id"] = message.message_id
     headers["Upstash-Retried"] = str(message.retried)
     headers["Upstash-Signature"] = sign(message.url, bytes(message.body), key, int(time.time()))
     if message.caller_ip:
         headers["Upstash-Caller-Ip"] = message.caller_ip
+    if message.schedule_id:
+        headers["Upstash-Schedule-Id"] = message.schedule_id
+    if message.url_group:
+        headers["Upstash-Topic-Name"] = message.url_group
     return headers
-
-
-def listed(headers: CIMultiDictProxy[str]) -> dict[str, list[str]]:
-    """Headers as {canonical name: [value, …]}; bytes that are no text become `�`.
-
-    PostgreSQL stores no lone surrogates, which is what aiohttp makes of such bytes.
-    """
-    lists: dict[str, list[str]] = {}
-    for name, value in headers.items():
-        text = value.encode(errors="surrogateescape").decode(errors="replace")
-        lists.setdefault(canonical(name), []).append(text)
-    return lists
-
-
-def canonical(name: str) -> str:
-    """A header's name as MIME writes it: `x-a` becomes `X-A`."""
-    return "-".join(part.capitalize() for part in name.split("-"))
 
 
 async def read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -116,3 +153,16 @@ async def read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
             response.close()
             break
     return bytes(chunks[:limit])
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, as a line that any database can store."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Refused):
+        text = str(error.os_error.strerror)
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        text = "the connection was closed before there was an answer"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        text = f"the answer is not HTTP: {error.message}"
+    text = " ".join(text.replace("\0", "").split())[:LONGEST_ERROR]
+    return text.encode(errors="backslashreplace").decode()

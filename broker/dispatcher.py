@@ -16,11 +16,13 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 from django.conf import settings
-from django.db import Error
+from django.db import OperationalError
 
 from broker import delivery, wakeup
+from broker.claiming import Claim, Wanted, claim, claim_from_lanes, give_back, renew
 from broker.delivery import Outcome
-from broker.models import Message, Pulse, Row, now_ms, remove_stale_pulses
+from broker.models import Message, Pulse, now_ms, remove_stale_pulses
+from broker.retention import sweep
 from broker.settling import Settlement, settle_all
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
@@ -38,6 +40,12 @@ PULSE_MS = 2000
 # What is in flight at a stop may take this long; Heroku and Render kill after 30 s.
 GRACE_SECONDS = 25.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
+# How often to look for what can be forgotten, and how soon again while there is more.
+SWEEP_SECONDS = 60.0
+SWEEP_AGAIN_SECONDS = 0.1
+
+
+LATER = 2**63
 
 
 class Dispatcher:
@@ -70,7 +78,10 @@ class Dispatcher:
             loop.call_soon_threadsafe(self.wake.set)
 
         wakeup.listen(wake_from_any_thread)
-        watcher = asyncio.create_task(self.keep_watching(), name="dispatcher's watch")
+        beside = [
+            asyncio.create_task(self.keep_watching(), name="dispatcher's watch"),
+            asyncio.create_task(self.keep_tidy(), name="dispatcher's broom"),
+        ]
         logger.info("dispatcher started", extra={"dispatcher": self.name})
         try:
             while not self.stopping:
@@ -81,7 +92,8 @@ class Dispatcher:
                     await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
         finally:
             wakeup.unlisten(wake_from_any_thread)
-            watcher.cancel()
+            for task in beside:
+                task.cancel()
 
     async def keep_watching(self) -> None:
         """Let other processes' commits wake us, through lost connections."""
@@ -113,25 +125,39 @@ class Dispatcher:
         self.pulsed_at = now
 
     async def claim(self) -> tuple[list[Message], int | None]:
-        """Claim what is due and begin delivering it; also when the next one will be due."""
+        """Claim what is due and begin delivering it; also when to claim again."""
         room = min(self.limit - len(self.in_flight), CLAIM_AT_ONCE)
         if room <= 0:
             return [], None
         patience = PATIENCE_SECONDS if len(self.in_flight) > BUSY else 0
-        wanted = (self.name, self.clock(), self.lease_ms, room)
-        rows, next_due_at = await writer.write(claim_due, wanted, patience)
-        claimed = [Message.from_row(row) for row in rows]
-        for message in claimed:
-            task = asyncio.create_task(self.carry(message), name=message.message_id)
-            self.in_flight[message.id] = task
-        return claimed, next_due_at
+        wanted = Wanted(self.name, self.clock(), self.lease_ms, room)
+        found = await writer.write(claim, wanted, patience)
+        messages = self.begin(found)
+        if (
+            found.next_due_at is not None
+            and found.next_due_at <= wanted.now
+            and len(messages) < room
+        ):
+            wanted = wanted._replace(limit=room - len(messages))
+            found = await writer.write(claim_from_lanes, wanted)
+            messages += self.begin(found)
+        return messages, found.next_due_at
 
-    async def carry(self, message: Message) -> None:
+    def begin(self, claimed: Claim) -> list[Message]:
+        """Begin delivering what has been claimed."""
+        messages = [Message.from_row(row) for row in claimed.rows]
+        for message in messages:
+            key = claimed.keys.get(message.account, "")
+            task = asyncio.create_task(self.carry(message, key), name=message.message_id)
+            self.in_flight[message.id] = task
+        return messages
+
+    async def carry(self, message: Message, key: str) -> None:
         """Deliver one claimed message and settle it."""
         try:
             self.session = self.session or delivery.open_session(self.limit)
             try:
-                outcome = await self.attempt(self.session, message, settings.BROKER_SIGNING_KEY)
+                outcome = await self.attempt(self.session, message, key)
             except Exception as error:
                 logger.exception("stumbled", extra={"message_id": message.message_id})
                 outcome = Outcome(0, {}, b"", f"{type(error).__name__}: {error}")
@@ -141,21 +167,38 @@ class Dispatcher:
             self.wake.set()  # there is room again, or a next attempt to wait for
 
     async def settle(self, message: Message, outcome: Outcome) -> None:
-        """Write down what became of an attempt, as often as the database needs."""
+        """Write down what became of an attempt, as often as the database needs.
+
+        Should it be the answer that cannot be written down, its status alone has to do.
+        """
         now = self.clock()
         while True:
             try:
                 await writer.write(settle_all, Settlement(message, outcome, now))
                 break
-            except Error:
+            except Exception as error:
                 logger.exception("cannot settle", extra={"message_id": message.message_id})
+                if not isinstance(error, OperationalError):
+                    outcome = outcome._replace(header={}, body=b"")
                 await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+
+    async def keep_tidy(self) -> None:
+        """Forget what is old, a little at a time."""
+        while True:
+            try:
+                more = await writer.write(sweep, self.clock(), PATIENCE_SECONDS)
+            except Exception:
+                logger.exception("cannot forget what is old, trying again")
+                more = False
+            await asyncio.sleep(SWEEP_AGAIN_SECONDS if more else SWEEP_SECONDS)
 
     async def run_once(self) -> int:
         """Deliver what is due now and wait for it; how many that were. For tests."""
-        count = 0
-        while (await self.claim())[0]:
-            count += len(self.in_flight)
+        count, more = 0, True
+        while more:
+            claimed, next_due_at = await self.claim()
+            more = bool(claimed) or (next_due_at or LATER) <= self.clock()
+            count += len(claimed)
             await asyncio.gather(*self.in_flight.values())
         await self.close()
         return count
@@ -198,22 +241,14 @@ def show_pulse(pulse: tuple[str, int, int, int]) -> None:
     )
     remove_stale_pulses(now)
     if in_flight:
-        Message.objects.renew(name, now, lease_ms)
-
-
-@one_by_one
-def claim_due(wanted: tuple[str, int, int, int]) -> tuple[list[Row], int | None]:
-    """Claim for a dispatcher; the rows, and when the next message will be due."""
-    name, now, lease_ms, limit = wanted
-    rows = Message.objects.claim(name, now, lease_ms, limit)
-    return rows, Message.objects.next_due_at(name, now)
+        renew(name, now, lease_ms)
 
 
 @one_by_one
 def leave(who: tuple[str, int]) -> int:
     """Give back what a dispatcher still holds, how many that are, and forget it."""
     name, now = who
-    given_back = Message.objects.give_back(name, now)
+    given_back = give_back(name, now)
     if given_back:
         wakeup.on_commit()
     remove_stale_pulses(now, [name])

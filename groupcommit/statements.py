@@ -12,6 +12,9 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import AutoField, Field, Model
 
+# SQLite's limit is 32,766 values a statement. https://www.sqlite.org/limits.html
+MOST_VALUES = 30_000
+
 
 @functools.cache
 def insert_parts(model: type[Model], vendor: str) -> tuple[str, list["Field[Any, Any]"]]:
@@ -31,6 +34,11 @@ def insert_all(rows: Sequence[Model], key: str = "") -> dict[Any, Any]:
     """
     if not rows:
         return {}
+    columns = len(rows[0]._meta.concrete_fields)
+    if len(rows) * columns > MOST_VALUES:
+        at_once = MOST_VALUES // columns
+        parts = (rows[start : start + at_once] for start in range(0, len(rows), at_once))
+        return {k: v for part in parts for k, v in insert_all(part, key).items()}
     # The connection itself: the proxy would be asked who it stands for at every value.
     connection = connections[DEFAULT_DB_ALIAS]
     head, fields = insert_parts(type(rows[0]), connection.vendor)

@@ -16,6 +16,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.cache import cache
 
+import broker.errors
 import broker.models
 import broker.publishing
 from groupcommit.statements import insert_all, one_by_one
@@ -106,7 +107,7 @@ class EmbeddedQueue:
             return broker.publishing.read_message(
                 destination(site), message_headers(site), message_body(job)
             )
-        except broker.publishing.PublishError as error:
+        except broker.errors.PublishError as error:
             raise Refused(f"The queue refused the message: {error}.") from error
 
     async def attempts(self, message_id: str) -> list[Attempt]:

@@ -51,6 +51,16 @@ def url(name: str, default: str = "") -> str:
     return text
 
 
+def pairs(name: str) -> list[tuple[str, str]]:
+    """Read `one=value two=value`, separated by blanks or commas."""
+    words = env.get(name, "").replace(",", " ").split()
+    found = [word.partition("=") for word in words]
+    for key, equals, value in found:
+        if not (key and equals and value):
+            raise ImproperlyConfigured(f"{name} must be `name=value` pairs, not {key!r}.")
+    return [(key, value) for key, _, value in found]
+
+
 def secret_key() -> str:
     """The site's secret; in development one is made up once and kept in `.secret-key`."""
     if key := env.get("SECRET_KEY", "").strip():
@@ -73,6 +83,31 @@ def derived(purpose: str) -> str:
     """A secret of its own for one purpose, computed from SECRET_KEY: 32 hex digits."""
     return hmac.new(SECRET_KEY.encode(), purpose.encode(), hashlib.sha256).hexdigest()[:32]
 
+
+# The published users of QStash's own development server.
+# https://upstash.com/docs/qstash/howto/local-development
+DEVELOPMENT_USERS = {
+    "defaultUser": {
+        "token": "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0=",
+        "current": "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r",
+        "next": "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs",
+    },
+    "testUser1": {
+        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjEiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
+        "current": "sig_7GVPjvuwsfqF65iC8fSrs1dfYruM",
+        "next": "sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua",
+    },
+    "testUser2": {
+        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjIiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
+        "current": "sig_6jWGaWRxHsw4vMSPJprXadyvrybF",
+        "next": "sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx",
+    },
+    "testUser3": {
+        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjMiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
+        "current": "sig_5T8FcSsynBjn9mMLBsXhpacRovJf",
+        "next": "sig_7GFR4YaDshFcqsxWRZpRB161jguD",
+    },
+}
 
 DEBUG = flag("DEBUG")
 SECRET_KEY = secret_key()
@@ -104,11 +139,53 @@ if QUEUE_BACKEND == "embedded":
 # Where the ten requests go. Empty: each visitor's own bin of this site's catcher.
 LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
 
-# The embedded queue. Its HTTP interface answers whoever knows BROKER_TOKEN.
+# The embedded queue. Its HTTP interface answers whoever knows an account's token; the site's
+# own account is called `site`, and no account sees another's data.
 BROKER_TOKEN = env.get("BROKER_TOKEN", "").strip() or derived("broker token")
-BROKER_SIGNING_KEY = QSTASH_CURRENT_SIGNING_KEY
+BROKER_ACCOUNTS = {
+    "site": {
+        "token": BROKER_TOKEN,
+        "current": QSTASH_CURRENT_SIGNING_KEY,
+        "next": QSTASH_NEXT_SIGNING_KEY,
+    }
+}
+for name, token in pairs("BROKER_ACCOUNTS"):
+    BROKER_ACCOUNTS[name] = {
+        "token": token,
+        "current": f"sig_{derived(f'current key of {name}')}",
+        "next": f"sig_{derived(f'next key of {name}')}",
+    }
+for name, token in pairs("BROKER_READ_ONLY_TOKENS"):
+    if name not in BROKER_ACCOUNTS:
+        raise ImproperlyConfigured(f"BROKER_READ_ONLY_TOKENS: there is no account {name!r}.")
+    BROKER_ACCOUNTS[name]["read_only_token"] = token
+# Set by `manage.py broker`, which serves nothing but the queue.
+BROKER_ONLY = flag("BROKER_ONLY")
+# The four development users whose tokens and keys everybody knows; only ever on loopback.
+BROKER_DEV_USERS = flag("BROKER_DEV_USERS")
+if BROKER_DEV_USERS:
+    BROKER_ACCOUNTS = DEVELOPMENT_USERS
 BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 1000)
 BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
+# What a message may ask for.
+BROKER_MESSAGE_BYTES = number("BROKER_MESSAGE_BYTES", 1024 * 1024)
+BROKER_TIMEOUT_SECONDS = number("BROKER_TIMEOUT_SECONDS", 15 * 60)
+BROKER_DELAY_DAYS = number("BROKER_DELAY_DAYS", 365)
+BROKER_RETRIES = number("BROKER_RETRIES", 1000)
+# How many of each an account may have.
+BROKER_QUEUES = number("BROKER_QUEUES", 1000)
+BROKER_SCHEDULES = number("BROKER_SCHEDULES", 1000)
+BROKER_URL_GROUPS = number("BROKER_URL_GROUPS", 1000)
+BROKER_ENDPOINTS = number("BROKER_ENDPOINTS", 100)
+# What is kept, and for how long. A longer response is cut.
+BROKER_RESPONSE_BYTES = number("BROKER_RESPONSE_BYTES", 256 * 1024)
+BROKER_DEDUPLICATION_SECONDS = number("BROKER_DEDUPLICATION_SECONDS", 600)
+BROKER_LOG_DAYS = number("BROKER_LOG_DAYS", 3)
+BROKER_DEAD_LETTER_DAYS = number("BROKER_DEAD_LETTER_DAYS", 7)
+# 1: deliver to public addresses and to this site only, whatever a name resolves to.
+BROKER_REFUSE_PRIVATE_ADDRESSES = flag("BROKER_REFUSE_PRIVATE_ADDRESSES")
+# 1: a bulk cancel's `count` is a limit, as SDKs before 2.12 expect; else it is ignored.
+BROKER_CANCEL_COUNTS = flag("BROKER_CANCEL_COUNTS")
 # RUN_DISPATCHER=0 where `manage.py run_dispatcher` runs in a process of its own.
 RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and QUEUE_BACKEND == "embedded"
 
@@ -131,7 +208,10 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
 ]
 
-ROOT_URLCONF = "jobsite.urls"
+if BROKER_ONLY:
+    MIDDLEWARE = []
+
+ROOT_URLCONF = "broker.site_urls" if BROKER_ONLY else "jobsite.urls"
 ASGI_APPLICATION = "jobsite.asgi.application"
 WSGI_APPLICATION = "jobsite.wsgi.application"
 APPEND_SLASH = False
@@ -195,6 +275,7 @@ STORAGES = {
 ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS += env.get("ALLOWED_HOSTS", "").replace(",", " ").split()
+ALLOWED_HOSTS += ["*"] if BROKER_ONLY else []  # its clients need a token, whatever the host
 ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 
@@ -215,7 +296,7 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 # HTTPS is the rule; a site that says it is reached over plain http, or a
 # developer's own machine, is the exception.
-SERVED_OVER_HTTPS = not DEBUG and not PUBLIC_URL.startswith("http://")
+SERVED_OVER_HTTPS = not DEBUG and not BROKER_ONLY and not PUBLIC_URL.startswith("http://")
 SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS
 # A platform's health check may come without TLS and without our host name.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]

@@ -1,56 +1,117 @@
-"""`GET /v2/events`: the log of messages, newest line first.
+"""`/v2/events` and `/v2/logs`: what has happened to messages, newest line first.
 
-The message is anywhere; this tells where it has been.
+The message is anywhere; this tells where it has been. Every line repeats what was published.
+https://upstash.com/docs/qstash/api-reference/logs/list-logs
 """
 
-import base64
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.http import HttpRequest, JsonResponse
+from django.db.models import Q, QuerySet
+from django.http import JsonResponse
 
-from broker.api.requests import authenticated, refuse
-from broker.models import Event
+from broker.api.filters import (
+    COLUMNS,
+    DATES,
+    Selectors,
+    check_known,
+    date_condition,
+    message_condition,
+    only,
+    values,
+)
+from broker.api.pages import SELECTORS, Page, Place, read_page, read_place
+from broker.api.requests import Call, read
+from broker.api.shown import own_in_log, repeated_in_log
+from broker.errors import PublishError
+from broker.models import Event, Message, State
 
-MOST_EVENTS = 1000
+KNOWN = ["messageIds", *COLUMNS, "label", "state", *DATES, "order", *SELECTORS]
+LINES, MOST_LINES = 100, 1000
+ORDERS = ("latestFirst", "earliestFirst")
+# What may be asked for besides the states there are.
+STATES = {state.value: [state] for state in State} | {
+    "CANCELLED": [State.CANCELED],
+    "IN_PROGRESS": [State.ACTIVE, State.RETRY, State.ERROR],
+}
 
 
-@authenticated
-async def list_events(request: HttpRequest) -> JsonResponse:
-    """Answer `{"events": [{"time", "messageId", "state", "url", …}]}` for `?messageId=`.
-    https://upstash.com/docs/qstash/api-reference/logs/list-logs
+class Wanted(NamedTuple):
+    """Which lines are asked for: named messages, or conditions, and a place in the list."""
+
+    account: str
+    message_ids: list[str] | None
+    condition: Q
+    place: Place
+
+
+async def list_events(call: Call) -> JsonResponse:
+    """Answer `{"events": [{"time", "messageId", "state", "url", …}], "cursor"}`."""
+    return JsonResponse(await tell(call))
+
+
+async def list_logs(call: Call) -> JsonResponse:
+    """The same as the documentation has it, where they are called `logs`."""
+    told = await tell(call)
+    return JsonResponse({"logs": told["events"]} | told)
+
+
+async def tell(call: Call) -> dict[str, Any]:
+    wanted = read_wanted(call)
+
+    def look() -> dict[str, Any]:
+        page = read_page(lines(wanted), "time", wanted.place)
+        return page.next | {"events": shown(page)}
+
+    return await read(look)
+
+
+def read_wanted(call: Call) -> Wanted:
+    """What a query asks for; `messageIds` overrides the other filters."""
+    query = call.query
+    check_known(query, KNOWN)
+    place = read_place(query, LINES, MOST_LINES)
+    order = only(query, "order") or ORDERS[0]
+    if order not in ORDERS:
+        raise PublishError(f"order must be {' or '.join(ORDERS)}, not {order[:100]!r}")
+    place = place._replace(oldest_first=order == "earliestFirst")
+    condition = message_condition(query, "message__") & date_condition(query, "time")
+    if "state" in query:
+        condition &= Q(state__in=states(query))
+    if "messageIds" in query:
+        return Wanted(call.account, values(query, "messageIds"), Q(), place)
+    named = values(query, "messageId") if "messageId" in query else None
+    return Wanted(call.account, named, condition, place)
+
+
+def states(query: Selectors) -> list[State]:
+    found: list[State] = []
+    for word in values(query, "state"):
+        if word not in STATES:
+            raise PublishError(f"state must be one of {', '.join(STATES)}, not {word[:100]!r}")
+        found += STATES[word]
+    return found
+
+
+def lines(wanted: Wanted) -> QuerySet[Event]:
+    """The lines that are asked for, in no order yet.
+
+    Named messages are looked up first, so that their lines are found by an index of theirs,
+    however many others the account has.
     """
-    events = Event.objects.select_related("message").order_by("-id")
-    for name, value in request.GET.items():
-        if name == "messageId":
-            events = events.filter(message__message_id=value)
-        elif name != "qstash_token":
-            return refuse(400, f"unknown filter {name}: this queue knows messageId")
-    return JsonResponse({"events": [as_json(event) async for event in events[:MOST_EVENTS]]})
+    account, message_ids, condition, _ = wanted
+    if message_ids is None:
+        return Event.objects.filter(condition, account=account)
+    named = Message.objects.filter(account=account, message_id__in=message_ids)
+    return Event.objects.filter(condition, message__in=list(named.values_list("id", flat=True)))
 
 
-def as_json(event: Event) -> dict[str, Any]:
-    """One log line as on the wire: times in unix ms, what is absent left out."""
-    message = event.message
-    line: dict[str, Any] = {
-        "time": event.time,
-        "messageId": message.message_id,
-        "state": event.state,
-        "url": message.url,
-        "method": message.method,
-        "maxRetries": message.max_retries,
-        "header": message.header,
-        "error": event.error,
-        "nextDeliveryTime": event.next_delivery_time,
-        "responseStatus": event.response_status,
-        "responseHeader": event.response_header,
-        "responseHeaders": event.response_header,
-        "responseBody": base64.b64encode(event.response_body).decode(),
-        "body": base64.b64encode(message.body).decode(),
-        "callerIP": message.caller_ip,
-        "failureCallback": message.failure_callback,
-        "retryDelayExpr": message.retry_delay_expression,
-        "retryDelayExpression": message.retry_delay_expression,
-        "label": message.labels[0] if message.labels else "",
-        "labels": message.labels,
-    }
-    return {name: value for name, value in line.items() if value or name == "maxRetries"}
+def shown(page: Page) -> list[dict[str, Any]]:
+    """A page's lines as on the wire, each message read once."""
+    events = Event.objects.in_bulk(page.keys)
+    messages = Message.objects.in_bulk({event.message_id for event in events.values()})
+    repeated = {key: repeated_in_log(message) for key, message in messages.items()}
+    return [
+        repeated[event.message_id] | own_in_log(event)
+        for event in (events[key] for key in page.keys if key in events)
+        if event.message_id in repeated
+    ]

@@ -1,35 +1,111 @@
-"""`POST /v2/publish/{destination}`: a publisher hands over a message.
+"""`POST /v2/publish/…`, `/v2/enqueue/…`, `/v2/batch`: a publisher hands over messages.
 
-The message is in this request. It is answered once it is durable.
+They are in this request, and it is answered once they are durable.
+https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
 """
 
-from django.http import HttpRequest, JsonResponse
+from typing import Any
 
-from broker.api.requests import (
-    LARGEST_MESSAGE,
-    authenticated,
-    destination_after,
-    refuse,
-)
-from broker.publishing import read_message, store
+from django.conf import settings
+from django.http import JsonResponse
+
+from broker.api.requests import Call, read
+from broker.errors import PublishError, TooLarge
+from broker.models import Message, now_ms
+from broker.options import checked_options
+from broker.publishing import Publication, Receipt, messages_for, store_lists
+from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 
+store_batch = one_by_one(store_lists)
 
-@authenticated
-async def publish_message(request: HttpRequest) -> JsonResponse:
-    """Answer `{"messageId": "msg_…"}`, or 202 with `deduplicated` for one known already.
-    https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
+
+async def publish_message(call: Call) -> JsonResponse:
+    """Answer `{"messageId": "msg_…"}`, a list of those for a URL group, or 202 and
+    `deduplicated` for a message that is known already.
     """
-    if request.method != "POST":
-        return refuse(405, "publish with POST")
-    body = request.read(LARGEST_MESSAGE + 1)
-    if len(body) > LARGEST_MESSAGE:
-        return refuse(413, f"the body is larger than {LARGEST_MESSAGE} bytes")
-    destination, options = destination_after("/v2/publish/", request)
-    headers = {**options, **{name.lower(): value for name, value in request.headers.items()}}
-    caller_ip = request.META.get("REMOTE_ADDR", "")
-    message = read_message(destination, headers, body, caller_ip=caller_ip)
-    receipt = await writer.write(store, message)
-    if receipt.deduplicated:
-        return JsonResponse({"messageId": receipt.message_id, "deduplicated": True}, status=202)
-    return JsonResponse({"messageId": receipt.message_id, "url": destination})
+    return await publish(read_publication(call, "/v2/publish/"))
+
+
+async def enqueue_message(call: Call, queue_name: str) -> JsonResponse:
+    """The same into a queue, which is made if it is missing."""
+    publication = read_publication(call, f"/v2/enqueue/{queue_name}/")
+    return await publish(publication._replace(queue_name=queue_name))
+
+
+async def publish_batch(call: Call) -> JsonResponse:
+    """Publish each `{destination, headers, body, queue}` of a list, all stored at once; the
+    answers in the same order. An item that cannot be published has `{"error": "…"}` in its place.
+    https://upstash.com/docs/qstash/features/batch
+    """
+    items = call.json(settings.LARGEST_REQUEST)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise PublishError("the body must be a list of {destination, headers, body, queue}")
+    answers: list[Any] = [None] * len(items)
+    accepted: dict[int, tuple[Publication, list[Message]]] = {}
+    for number, item in enumerate(items):
+        try:
+            publication = read_item(call, item)
+            accepted[number] = publication, await prepare(publication)
+        except PublishError as error:
+            answers[number] = {"error": f"item {number}: {error}"}
+    lists = [messages for _, messages in accepted.values()]
+    receipts = await writer.write(store_batch, lists) if lists else []
+    for number, of_item in zip(accepted, receipts, strict=True):
+        answers[number] = answer(accepted[number][0], of_item)
+    return JsonResponse(answers, safe=False)
+
+
+def read_publication(call: Call, prefix: str) -> Publication:
+    """What a request asks to publish; the destination stands behind a prefix of its path."""
+    destination, options = call.destination(prefix)
+    return Publication(destination, options, call.body(), call.account, call.caller_ip)
+
+
+def read_item(call: Call, item: dict[str, Any]) -> Publication:
+    """What one item of a batch asks to publish."""
+    headers, body = item.get("headers") or {}, item.get("body") or ""
+    texts = {"destination": item.get("destination"), "body": body, "queue": item.get("queue", "")}
+    for name, value in texts.items():
+        if not isinstance(value or "", str):
+            raise PublishError(f"{name} must be a text")
+    if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
+        raise PublishError("headers must be an object of texts")
+    try:
+        content = body.encode()
+    except UnicodeEncodeError as error:
+        raise PublishError(f"body is not text: {error}") from error
+    if len(content) > settings.BROKER_MESSAGE_BYTES:
+        raise TooLarge(f"the body is larger than {settings.BROKER_MESSAGE_BYTES} bytes")
+    return Publication(
+        texts["destination"] or "",
+        checked_options(headers),
+        content,
+        call.account,
+        call.caller_ip,
+        texts["queue"] or None,
+    )
+
+
+async def publish(publication: Publication) -> JsonResponse:
+    receipts = await writer.write(store_lists, await prepare(publication))
+    duplicate = any(receipt.deduplicated for receipt in receipts)
+    answered = answer(publication, receipts)
+    return JsonResponse(answered, safe=False, status=202 if duplicate else 200)
+
+
+async def prepare(publication: Publication) -> list[Message]:
+    """The messages a publication comes to; only a URL group is looked up in the database."""
+    if publication.names_group:
+        return await read(lambda: messages_for(publication, now_ms()))
+    return messages_for(publication, now_ms())
+
+
+def answer(publication: Publication, receipts: list[Receipt]) -> Any:
+    """What the publisher of one publication is told."""
+    told = [
+        {"messageId": receipt.message_id, "url": receipt.url}
+        | ({"deduplicated": True} if receipt.deduplicated else {})
+        for receipt in receipts
+    ]
+    return told if publication.names_group else told[0]

@@ -1,44 +1,138 @@
 """What every request to `/v2/` has in common: who asks, for what, and how to refuse it.
 
 A publisher speaks QStash's protocol to us. Past this module its message is on its way into
-publishing.py.
+publishing.py; a question about messages is answered by the module named for what it is about.
 """
 
-import hmac
+import json
 from collections.abc import Callable, Coroutine
-from functools import wraps
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.http import HttpRequest, JsonResponse
+from django.core.exceptions import RequestDataTooBig
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from broker.publishing import PublishError
+from broker.accounts import account_for
+from broker.errors import PublishError, TooLarge
+from broker.headers import header_text
+from broker.options import checked_options
 
-LARGEST_MESSAGE = 1024 * 1024
+# What a request target may hold as it is (RFC 3986); anything else is bytes to be encoded.
+TARGET = "%:/?#[]@!$&'()*+,;=-._~\"<>\\^`{|}"
 
-type View = Callable[..., Coroutine[Any, Any, JsonResponse]]
+type Handler = Callable[..., Coroutine[Any, Any, HttpResponse]]
+
+
+class Call:
+    """A request by somebody who is known."""
+
+    def __init__(self, request: HttpRequest, account: str) -> None:
+        self.request, self.account = request, account
+        self.caller_ip: str = request.META.get("REMOTE_ADDR", "")
+        self.path, _, self.raw_query = raw_target(request).partition("?")
+        self.query: dict[str, list[str]] = {
+            name: values
+            for name, values in parse(self.raw_query).items()
+            if name not in {"qstash_token", "api"}
+        }
+
+    def headers(self) -> dict[str, list[str]]:
+        """The request's headers, each value on its own where the server tells them apart."""
+        headers: dict[str, list[str]] = {}
+        if scope := getattr(self.request, "scope", None):
+            pairs = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]]
+        else:
+            pairs = list(self.request.headers.items())
+        for name, value in pairs:
+            headers.setdefault(name.lower(), []).append(header_text(value))
+        return headers
+
+    def body(self, limit: int | None = None) -> bytes:
+        """The body, byte for byte; TooLarge if there is more than a message may have."""
+        limit = limit or settings.BROKER_MESSAGE_BYTES
+        try:
+            body = self.request.read(limit + 1)
+        except (RequestDataTooBig, UnreadablePostError) as error:
+            raise PublishError(f"the body cannot be read: {error}") from error
+        if len(body) > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+        return body
+
+    def json(self, limit: int | None = None) -> Any:
+        """The body as JSON, None if there is none."""
+        body = self.body(limit)
+        try:
+            return json.loads(body) if body.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise PublishError(f"the body is not JSON: {error}") from error
+
+    def destination(self, prefix: str) -> tuple[str, dict[str, list[str]]]:
+        """The destination behind a prefix of the path, and the options of the whole request.
+
+        Options may stand in headers or in the query, headers win; the rest of the query is
+        the destination's, undecoded and in order.
+        """
+        destination = self.path.partition(prefix)[2]
+        options: dict[str, str | list[str]] = {}
+        rest: list[str] = []
+        for pair in self.raw_query.split("&") if self.raw_query else []:
+            name = pair.partition("=")[0].lower()
+            if name.startswith("upstash-"):
+                options |= {key.lower(): values for key, values in parse(pair).items()}
+            elif name != "qstash_token":
+                rest.append(pair)
+        for scheme in ("http", "https"):  # a proxy may have merged the two slashes
+            if destination.startswith(f"{scheme}:/") and not destination.startswith(f"{scheme}://"):
+                destination = destination.replace(":/", "://", 1)
+        if rest:
+            destination += "?" + "&".join(rest)
+        return destination, checked_options(options | self.headers())
+
+
+def parse(query: str) -> dict[str, list[str]]:
+    """A query's values by name, in order; PublishError if it is not text."""
+    try:
+        return parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except ValueError as error:
+        raise PublishError(f"the query cannot be read: {error}") from error
+
+
+def endpoint(**handlers: Handler) -> Callable[..., Coroutine[Any, Any, HttpResponse]]:
+    """One address of the API: a handler for each method, called with a `Call` and the path's parts.
+
+    It is for those who know an account's token; a PublishError becomes its status and
+    `{"error": "…"}`.
+    """
+
+    @csrf_exempt
+    async def view(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
+        try:
+            if not (account := account_for(given_token(request))):
+                return refuse(401, "unable to authenticate: invalid token")
+            handler = handlers.get(str(request.method))
+            if handler is None:
+                return refuse(405, f"use {' or '.join(handlers)}, not {request.method}")
+            if account.read_only and request.method != "GET":
+                return refuse(403, "this token may only read")
+            return await handler(Call(request, account.name), *args, **kwargs)
+        except PublishError as error:
+            return refuse(error.status, str(error))
+
+    return view
 
 
 def refuse(status: int, error: str) -> JsonResponse:
     return JsonResponse({"error": error}, status=status)
 
 
-def authenticated(view: View) -> View:
-    """Let a view answer only who knows the token; turn a PublishError into a 400."""
-
-    @csrf_exempt
-    @wraps(view)
-    async def wrapper(request: HttpRequest, *args: str) -> JsonResponse:
-        if not hmac.compare_digest(given_token(request).encode(), settings.BROKER_TOKEN.encode()):
-            return refuse(401, "unable to authenticate: invalid token")
-        try:
-            return await view(request, *args)
-        except PublishError as error:
-            return refuse(400, str(error))
-
-    return wrapper
+async def unknown(request: HttpRequest) -> JsonResponse:
+    """Whatever else is asked for below `/v2/`."""
+    return refuse(404, f"there is no {request.path}")
 
 
 def given_token(request: HttpRequest) -> str:
@@ -46,34 +140,43 @@ def given_token(request: HttpRequest) -> str:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    return request.GET.get("qstash_token", "")
+    query = raw_target(request).partition("?")[2]
+    return parse(query).get("qstash_token", [""])[0] if "qstash_token" in query else ""
 
 
 def raw_target(request: HttpRequest) -> str:
     """The path and query as the client sent them: Django's are decoded already.
 
-    A destination may hold `%2F` or `//`, and its bytes must arrive unchanged.
+    A destination may hold `%2F` or `//`, and its bytes must arrive unchanged; those that no
+    URL may hold are percent-encoded.
     """
     if scope := getattr(request, "scope", None):
-        path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        query = scope["query_string"].decode("latin-1")
-        return path.partition("?")[0] + (f"?{query}" if query else "")
-    return str(request.META.get("RAW_URI") or request.get_full_path())
+        path: bytes = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+        query: bytes = scope["query_string"]
+        target = path + b"?" + query if query else path
+    else:
+        target = str(request.META.get("RAW_URI") or request.get_full_path()).encode("latin-1")
+    return quote_from_bytes(target, safe=TARGET)
 
 
-def destination_after(prefix: str, request: HttpRequest) -> tuple[str, dict[str, str]]:
-    """The destination behind `/v2/publish/`, and the options given in its query."""
-    path, _, query = raw_target(request).partition("?")
-    destination = path.partition(prefix)[2]
-    options: dict[str, str] = {}
-    rest: list[str] = []
-    for pair in query.split("&") if query else []:
-        name = pair.partition("=")[0].lower()
-        if name.startswith("upstash-"):
-            options |= dict(parse_qsl(pair, keep_blank_values=True))
-        elif name != "qstash_token":
-            rest.append(pair)
-    for scheme in ("http", "https"):  # a proxy may have merged the two slashes
-        if destination.startswith(f"{scheme}:/") and not destination.startswith(f"{scheme}://"):
-            destination = destination.replace(":/", "://", 1)
-    return destination + ("?" + "&".join(rest) if rest else ""), options
+def unquoted(part: str) -> str:
+    """A part of the path as text: no SDK encodes names, but others may."""
+    try:
+        return unquote_to_bytes(part).decode()
+    except ValueError as error:
+        raise PublishError(f"the path is not text: {error}") from error
+
+
+async def read[T](look: Callable[[], T]) -> T:
+    """Query the database in a thread and over a connection of the query's own.
+
+    A filter that has to search far keeps nobody else waiting.
+    """
+
+    def look_and_close() -> T:
+        try:
+            return look()
+        finally:
+            connections.close_all()
+
+    return await sync_to_async(look_and_close, thread_sensitive=False)()

@@ -1,6 +1,8 @@
 """One attempt against a real HTTP server: what it gets, and what its answer becomes."""
 
 import asyncio
+import base64
+import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -9,7 +11,8 @@ import pytest
 from aiohttp import test_utils, web
 
 from broker import delivery
-from broker.delivery import LARGEST_RESPONSE, Outcome, attempt, canonical, open_session
+from broker.delivery import Outcome, attempt, open_session
+from broker.headers import RESERVED, header_text
 from broker.models import Message
 from jobs.signatures import verify
 from tests.broker.messages import new_message
@@ -117,6 +120,39 @@ async def test_signature_fits_the_url_and_the_body(server, session):
     assert abs(claims["iat"] - time.time()) < 60
 
 
+async def test_schedule_and_url_group_are_named(server, session):
+    await server.get(session, schedule_id="scd_1", url_group="group")
+    headers = server.requests[0].headers
+    assert (headers["Upstash-Schedule-Id"], headers["Upstash-Topic-Name"]) == ("scd_1", "group")
+
+
+async def test_nothing_that_is_reserved_can_be_forwarded(server, session):
+    await server.get(session, body=b"body", header={name.title(): ["9"] for name in RESERVED})
+    headers = server.requests[0].headers
+    assert "9" not in headers.values()
+    assert server.bodies == [b"body"]
+
+
+async def test_other_headers_of_upstash_arrive(server, session):
+    await server.get(session, header={"Upstash-Workflow-Runid": ["wfr_1"]})
+    assert server.requests[0].headers["Upstash-Workflow-Runid"] == "wfr_1"
+
+
+@pytest.mark.parametrize("value", [b"caf\xc3\xa9", b"caf\xe9", b"\xff\xe2\x98\x83\x80", b"a\tb"])
+async def test_bytes_of_a_header_leave_as_they_came(server, session, value):
+    header = {"X-Name": [header_text(value.decode("latin-1"))]}
+    for body in (b"", b"\xf4\x8f\xba\x80" * 10_000):
+        await server.get(session, header=header, body=body)
+        assert (b"X-Name", value) in server.requests[-1].raw_headers
+        assert server.bodies[-1] == body
+
+
+async def test_encoded_body_and_its_header_are_left_alone(server, session):
+    await server.get(session, header={"Content-Encoding": ["gzip"]}, body=b"\x1f\x8b...")
+    assert server.requests[0].headers["Content-Encoding"] == "gzip"
+    assert server.requests[0].headers["Content-Length"] == "5"
+
+
 async def test_every_attempt_is_signed_anew(server, session):
     message = new_message(url=server.url)
     for _ in range(2):
@@ -129,6 +165,52 @@ async def test_every_attempt_is_signed_anew(server, session):
 async def test_url_is_asked_for_as_it_was_published(server, session, path):
     await server.get(session, path)
     assert server.requests[0].raw_path == path
+
+
+async def test_credentials_of_a_url_become_basic_authorization(server, session):
+    url = server.url.replace("http://", "http://me:p%C3%A4ss%3A@") + "/a%2Fb"
+    await attempt(session, new_message(url=url), KEY)
+    headers = server.requests[0].headers
+    assert headers["Authorization"] == f"Basic {base64.b64encode('me:päss:'.encode()).decode()}"
+    assert (headers["Host"], server.requests[0].raw_path) == (server.url[7:], "/a%2Fb")
+    assert verify(headers["Upstash-Signature"], b"", url, [KEY])["sub"] == url
+
+
+async def test_forwarded_authorization_goes_before_credentials(server, session):
+    url = server.url.replace("http://", "http://me:secret@")
+    await attempt(session, new_message(url=url, header={"Authorization": ["Bearer 1"]}), KEY)
+    assert server.requests[0].headers.getall("Authorization") == ["Bearer 1"]
+
+
+@pytest.mark.parametrize("host", ["b%C3%BCcher.test", "B%c3%bCcher.test", "bücher.test"])
+async def test_host_in_another_script_is_looked_up_as_dns_knows_it(server, host):
+    names, port = [], server.url.rpartition(":")[2]
+
+    def lookup(name: str, *more: object) -> list[tuple[object, ...]]:
+        names.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", int(port)))]
+
+    async with open_session(1, lookup) as session:
+        url = f"http://{host}:{port}/a%2Fb"
+        assert (await attempt(session, new_message(url=url), KEY)).accepted
+    headers = server.requests[0].headers
+    assert (names, headers["Host"]) == (["xn--bcher-kva.test"], f"xn--bcher-kva.test:{port}")
+    assert verify(headers["Upstash-Signature"], b"", url, [KEY])["sub"] == url
+
+
+@pytest.mark.parametrize(
+    "form", ["HTTP://127.0.0.1:{}", "http://127.0.0.1:{}?x=1", "http://%31%32%37.0.0.1:{}/"]
+)
+async def test_unusual_url_is_reached(server, session, form):
+    url = form.format(server.url.rpartition(":")[2])
+    assert (await attempt(session, new_message(url=url), KEY)).accepted
+
+
+async def test_ipv6_literal_is_reached(server, session):
+    async with test_utils.RawTestServer(server.handle, host="::1") as running:
+        url = f"http://[::1]:{running.port}/"
+        assert (await attempt(session, new_message(url=url), KEY)).accepted
+    assert server.requests[0].headers["Host"] == url[7:-1]
 
 
 async def test_answer_becomes_an_outcome(server, session):
@@ -150,10 +232,31 @@ async def test_redirect_is_not_followed(server, session):
     assert (outcome.status, outcome.accepted, len(server.requests)) == (307, False, 1)
 
 
-async def test_long_answer_is_cut(server, session):
-    server.answer = {"body": b"x" * (LARGEST_RESPONSE + 100_000)}
-    outcome = await server.get(session)
-    assert (outcome.status, outcome.body) == (200, b"x" * LARGEST_RESPONSE)
+async def test_long_answer_is_cut(server, session, settings):
+    settings.BROKER_RESPONSE_BYTES = 1000
+    server.answer = {"body": b"x" * 100_000}
+    assert (await server.get(session))[::2] == (200, b"x" * 1000)
+
+
+async def test_compressed_answer_is_kept_as_it_came(server, session):
+    server.answer = {"body": b"\x1f\x8b...", "headers": {"Content-Encoding": "gzip"}}
+    assert (await server.get(session)).body == b"\x1f\x8b..."
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_attempt_is_one_request_also_when_the_connection_breaks(session, method):
+    connections = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as broken:
+        port = broken.sockets[0].getsockname()[1]
+        message = new_message(url=f"http://127.0.0.1:{port}/", method=method)
+        outcome = await attempt(session, message, KEY)
+    assert outcome.error == "the connection was closed before there was an answer"
+    assert len(connections) == 1
 
 
 async def test_cookies_are_not_kept(server, session):
@@ -175,6 +278,14 @@ async def test_answer_that_does_not_come_in_time_is_an_error(session):
     assert outcome == Outcome(0, {}, b"", "no answer within 0.05 s")
 
 
+async def test_no_attempt_takes_longer_than_the_setting(session, settings):
+    settings.BROKER_TIMEOUT_SECONDS = 0.05
+    async with test_utils.RawTestServer(lambda request: asyncio.Event().wait()) as slow:
+        for seconds in (None, 60):
+            message = new_message(url=str(slow.make_url("/")), timeout_seconds=seconds)
+            assert (await attempt(session, message, KEY)).error == "no answer within 0.05 s"
+
+
 async def test_connection_refused_is_an_error(session, unused_tcp_port):
     outcome = await attempt(session, new_message(url=f"http://127.0.0.1:{unused_tcp_port}/"), KEY)
     assert (outcome.status, outcome.header, outcome.body) == (0, {}, b"")
@@ -182,7 +293,21 @@ async def test_connection_refused_is_an_error(session, unused_tcp_port):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://nobody.invalid/", "http://a%20b/", "http://.../", f"http://{'a' * 70}.test/"]
+    "url",
+    [
+        "http://nobody.invalid/",
+        "http://a%20b/",
+        "http://.../",
+        f"http://{'a' * 70}.test/",
+        "http://xn--a/",
+        "http://a%2Fb/",
+        "http://a%00b/",
+        "http://[v1.a]/",
+        "http://a:99999/",
+        "http://2130706433/",
+        "http://[fe80::1%25nothing]/",
+        "http://%F0%9F/",
+    ],
 )
 async def test_host_that_cannot_be_found_is_an_error(session, url):
     outcome = await attempt(session, new_message(url=url), KEY)
@@ -210,6 +335,14 @@ async def test_header_that_is_no_text_can_be_stored(session, transactional_db):
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 204 X\r\n\r\nbody", b"HTTP/1.1 200 X\r\nContent-Length: 1\r\n\r\nbody"],
+)
+async def test_junk_behind_an_answer_does_not_spoil_it(session, answer):
+    assert (await attempt_at(await raw_server(answer), session)).accepted
+
+
+@pytest.mark.parametrize(
     ("status", "header", "hopeless"),
     [
         (489, {"Upstash-Nonretryable-Error": ["true"]}, True),
@@ -226,16 +359,6 @@ def test_hopeless_needs_both_the_status_and_the_header(status, header, hopeless)
 async def test_header_of_a_hopeless_answer_is_recognised(server, session):
     server.answer = {"status": 489, "headers": {"Upstash-NonRetryable-Error": "true"}}
     assert (await server.get(session)).hopeless
-
-
-def test_canonical_names_are_those_of_mime():
-    names = ["x-a", "CONTENT-TYPE", "RunId", "upstash-message-id"]
-    assert [canonical(name) for name in names] == [
-        "X-A",
-        "Content-Type",
-        "Runid",
-        "Upstash-Message-Id",
-    ]
 
 
 def test_idle_connections_are_given_up_before_common_servers_do():

@@ -1,0 +1,140 @@
+"""Which messages are meant: the filters of a query, or of a JSON body, as conditions on rows.
+
+Somebody asks for messages, for their logs or for dead letters, wherever they are by now. The
+values of one filter are alternatives, different filters must all hold.
+https://upstash.com/docs/qstash/api-reference/messages/bulk-cancel-messages
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from django.db.models import Q, Value
+from django.db.models.functions import StrIndex
+from django.db.models.lookups import GreaterThan
+
+from broker.api.requests import Call
+from broker.errors import PublishError
+from broker.options import CONTROL_CHARACTER, quoted
+
+# What is asked for: every value by the name of its filter.
+type Selectors = Mapping[str, list[str]]
+
+COLUMNS = {
+    "messageId": "message_id",
+    "url": "url",
+    "topicName": "url_group",
+    "queueName": "queue_name",
+    "scheduleId": "schedule_id",
+    "flowControlKey": "flow_control_key",
+    "host": "host",
+    "path": "path",
+    "callerIp": "caller_ip",
+    "callerIP": "caller_ip",
+}
+DATES = ("fromDate", "toDate")
+# Where a list may be cut; elsewhere a comma is part of a URL.
+COMMAS = {"url": re.compile(",(?=https?://)"), "path": re.compile(",(?=/)")}
+COMMA = re.compile(",")
+# A database takes so many values in one statement, and so many conditions.
+MOST_IDS = 10_000
+MOST_VALUES = 100
+
+
+def read_selectors(call: Call) -> Selectors:
+    """The selectors of a query and of a JSON body, which may hold the same by the same names.
+
+    Values of the body are texts, whole numbers, or lists of those; an empty list, which no
+    query can hold, selects nothing.
+    """
+    body = call.json()
+    if body is None:
+        return call.query
+    if not isinstance(body, dict):
+        raise PublishError("the body must be an object of filters")
+    return call.query | {name: as_texts(name, value) for name, value in body.items()}
+
+
+def as_texts(name: str, value: Any) -> list[str]:
+    found = value if isinstance(value, list) else [value]
+    if any(isinstance(one, bool) or not isinstance(one, str | int) for one in found):
+        raise PublishError(f"{name[:100]!r} must be a text, a whole number or a list of those")
+    return [str(one) for one in found]
+
+
+def check_known(selectors: Iterable[str], known: Collection[str]) -> None:
+    """PublishError for a selector that is not known here, lest it select everything."""
+    for name in selectors:
+        if name not in known:
+            raise PublishError(f"unknown filter {name[:100]!r}, known are {', '.join(known)}")
+
+
+def values(selectors: Selectors, name: str) -> list[str]:
+    """The values of one selector: repeated, or separated by commas, or both.
+
+    Where a comma may belong to the value, both the whole and its parts are meant.
+    """
+    found: list[str] = []
+    for value in selectors[name]:
+        parts = COMMAS.get(name, COMMA).split(value)
+        found += [value, *parts] if len(parts) > 1 else parts
+    most = MOST_IDS if name.endswith(("Id", "Ids")) else MOST_VALUES
+    if len(found) > most:
+        raise PublishError(f"{name}: more than {most} values")
+    if any(CONTROL_CHARACTER.search(value) for value in found):
+        raise PublishError(f"{name} holds a character that no {name} may hold")
+    if selectors[name] and not any(value.strip() for value in found):
+        raise PublishError(f"{name} must not be empty")
+    return [value for value in map(str.strip, found) if value]
+
+
+def only(selectors: Selectors, name: str) -> str:
+    """The value of a selector that can have but one; "" if it is not given."""
+    given = selectors.get(name, [])
+    if len(given) > 1:
+        raise PublishError(f"{name} must be given once")
+    return given[0] if given else ""
+
+
+def number(text: str, name: str) -> int:
+    """A whole number as a database can hold it."""
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise PublishError(f"{name} must be a whole number, not {text[:100]!r}")
+    return int(text)
+
+
+def numbers(selectors: Selectors, name: str) -> list[int]:
+    return [number(part, name) for value in values(selectors, name) for part in value.split(",")]
+
+
+def message_condition(selectors: Selectors, prefix: str = "") -> Q:
+    """What the filters among selectors ask of a message, which stands behind `prefix`."""
+    condition = Q()
+    for name, column in COLUMNS.items():
+        if name in selectors:
+            wanted = values(selectors, name)
+            if name in COMMAS:  # a row holds them as they are sent
+                wanted = [quoted(value) for value in wanted]
+            condition &= Q(**{f"{prefix}{column}__in": wanted})
+    if "label" in selectors:
+        condition &= labelled(values(selectors, "label"), f"{prefix}labels")
+    return condition
+
+
+def labelled(labels: list[str], column: str) -> Q:
+    """Whether one of the labels is among those of a row, in the same case."""
+    condition = Q(pk__in=[])
+    for label in labels:
+        if "," not in label:
+            condition |= Q(GreaterThan(StrIndex(column, Value(f",{label},")), 0))
+    return condition
+
+
+def date_condition(selectors: Selectors, column: str) -> Q:
+    """Whether a row's moment lies between `fromDate` and `toDate`, both inclusive, unix ms."""
+    condition = Q()
+    for name, comparison in zip(DATES, ("gte", "lte"), strict=True):
+        if name in selectors:
+            moment = number(only(selectors, name), name)
+            condition &= Q(**{f"{column}__{comparison}": moment})
+    return condition

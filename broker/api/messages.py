@@ -1,0 +1,107 @@
+"""`/v2/messages`: look a message up, or cancel one, or many.
+
+The message waits, is being delivered, or is over and not yet forgotten. One that is cancelled
+cannot be found any more from that moment on; its log still tells of it.
+https://upstash.com/docs/qstash/api-reference/messages/get-a-message
+"""
+
+from itertools import batched
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+from django.http import JsonResponse
+
+from broker.api.filters import (
+    COLUMNS,
+    DATES,
+    Selectors,
+    check_known,
+    date_condition,
+    message_condition,
+    read_selectors,
+    values,
+)
+from broker.api.pages import SELECTORS, read_count
+from broker.api.requests import Call, read
+from broker.api.shown import shown_message
+from broker.cancelling import cancel
+from broker.errors import NotFound
+from broker.models import WAITING, Message, State, now_ms
+from groupcommit.statements import one_by_one
+from groupcommit.writer import writer
+
+KNOWN = [name for name in COLUMNS if name != "messageId"]
+KNOWN += ["label", *DATES, "messageIds", *SELECTORS]
+# The write lock is never held for more of them.
+CANCELED_AT_ONCE = 500
+MOST_COUNTED = 500
+
+
+async def get_message(call: Call, message_id: str) -> JsonResponse:
+    """Answer a message that has not been cancelled, or 404."""
+    canceled = (State.CANCEL_REQUESTED, State.CANCELED)
+
+    def look() -> Message | None:
+        return mine(call.account, [message_id]).exclude(state__in=canceled).first()
+
+    if not (message := await read(look)):
+        raise NotFound(f"there is no message {message_id[:100]!r}")
+    return JsonResponse(shown_message(message))
+
+
+async def cancel_message(call: Call, message_id: str) -> JsonResponse:
+    """Cancel one message; 404 if it is over already."""
+    ids = await read(lambda: keys(mine(call.account, [message_id])))
+    cancelled = await writer.write(cancel_each, ids) if ids else 0
+    if not cancelled:
+        raise NotFound(f"there is no message {message_id[:100]!r} to cancel")
+    return JsonResponse({"cancelled": cancelled}, status=202)
+
+
+async def cancel_messages(call: Call) -> JsonResponse:
+    """Cancel all messages that match, or simply all; answer how many those were.
+
+    Which they are is settled before the first is cancelled, so a busy publisher cannot keep
+    this going for ever. https://upstash.com/docs/qstash/api-reference/messages/bulk-cancel-messages
+    """
+    selectors = read_selectors(call)
+    check_known(selectors, KNOWN)
+    limit = read_count(selectors, MOST_COUNTED, MOST_COUNTED) if "count" in selectors else None
+    chosen = choose(call.account, selectors)
+    ids = await read(lambda: keys(chosen))
+    if limit and settings.BROKER_CANCEL_COUNTS:
+        ids = ids[:limit]
+    cancelled = 0
+    for some in batched(ids, CANCELED_AT_ONCE, strict=False):
+        cancelled += await writer.write(cancel_each, list(some))
+    return JsonResponse({"cancelled": cancelled})
+
+
+def choose(account: str, selectors: Selectors) -> QuerySet[Message]:
+    """The messages that selectors mean; ids override whatever else is asked for."""
+    if "messageIds" in selectors:
+        return mine(account, values(selectors, "messageIds"))
+    return mine(account).filter(
+        # Whatever is not over is due some time or stands in a lane: there are indexes for both.
+        Q(due_at__isnull=False) | Q(lane__isnull=False),
+        message_condition(selectors),
+        date_condition(selectors, "created_at"),
+        state__in=[*WAITING, State.ACTIVE],
+    )
+
+
+def mine(account: str, message_ids: list[str] | None = None) -> QuerySet[Message]:
+    """An account's messages, or those of them that are named."""
+    messages = Message.objects.filter(account=account)
+    return messages if message_ids is None else messages.filter(message_id__in=message_ids)
+
+
+def keys(messages: QuerySet[Message]) -> list[int]:
+    """The primary keys of messages, the first accepted first."""
+    return sorted(messages.values_list("id", flat=True))
+
+
+@one_by_one
+def cancel_each(messages: list[int]) -> int:
+    """Cancel messages by primary key; how many there were to cancel."""
+    return cancel(messages, now_ms())

@@ -1,0 +1,86 @@
+"""Pages of a long list: how much of it is told at once, and where the next page begins.
+
+Log lines and dead letters are told in the order of their keys, so a page costs the same
+wherever it begins. A cursor is `<unix ms>-<key>` of the last row told, as QStash forms them.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+from django.db.models import QuerySet
+from django.db.models.functions import Length
+
+from broker.api.filters import Selectors, number, only
+from broker.errors import PublishError
+
+SELECTORS = ("cursor", "count")
+# Of bodies, as they are in the database. A page with more of them ends early.
+LARGEST_PAGE = 8 * 1024 * 1024
+
+
+class Place(NamedTuple):
+    """Where a page begins, behind the key `after`, and how many rows it may have."""
+
+    count: int
+    after: int | None = None
+    oldest_first: bool = False
+
+
+class Page(NamedTuple):
+    """The keys of a page's rows in order, and where the next page begins, if there is one."""
+
+    keys: list[int]
+    cursor: str | None
+
+    @property
+    def next(self) -> dict[str, str]:
+        """What an answer says of the next page: nothing if there is none."""
+        return {"cursor": self.cursor} if self.cursor else {}
+
+
+def read_place(selectors: Selectors, default: int, most: int) -> Place:
+    """The place that `cursor` and `count` ask for; asking for too many gets the most."""
+    count = read_count(selectors, default, most)
+    if not (cursor := only(selectors, "cursor")):
+        return Place(count)
+    if not (pair := read_pair(cursor)):
+        raise PublishError(f"cursor must be one of an earlier answer, not {cursor[:100]!r}")
+    return Place(count, pair[1])
+
+
+def read_count(selectors: Selectors, default: int, most: int) -> int:
+    if "count" not in selectors:
+        return default
+    count = number(only(selectors, "count"), "count")
+    if not count:
+        raise PublishError("count must be at least 1")
+    return min(count, most)
+
+
+def read_pair(text: str) -> tuple[int, int] | None:
+    """`<unix ms>-<key>` in its parts; None if it is nothing of the kind."""
+    match = re.fullmatch("([0-9]{1,18})-([0-9]{1,18})", text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def read_page(
+    rows: QuerySet[Any], moment: str, place: Place, room: float = LARGEST_PAGE
+) -> Page:
+    """Find a page's rows, which have a `response_body` and a `message`, by their keys.
+
+    `room` is for their bodies, in bytes; a single row may need more.
+    """
+    if place.after is not None:
+        comparison = "gt" if place.oldest_first else "lt"
+        rows = rows.filter(**{f"id__{comparison}": place.after})
+    rows = rows.order_by("id" if place.oldest_first else "-id")
+    size = Length("response_body") + Length("message__body")
+    keys: list[int] = []
+    cursor = None
+    for key, at, bytes_needed in rows.values_list("id", moment, size)[: place.count + 1]:
+        room -= bytes_needed
+        if keys and (len(keys) == place.count or room < 0):
+            return Page(keys, cursor)
+        keys.append(key)
+        cursor = f"{at}-{key}"
+    return Page(keys, None)

@@ -1,0 +1,53 @@
+"""Cancel messages: those that wait end here, those being delivered get to know.
+
+A publisher has changed its mind. A message that waits becomes CANCELED at once; one that is
+being delivered becomes CANCEL_REQUESTED, and settling.py ends it when its attempt is over:
+DELIVERED if it was accepted, else CANCELED. Neither becomes a dead letter.
+"""
+
+from collections.abc import Collection
+
+from django.conf import settings
+
+from broker import lanes, wakeup
+from broker.models import WAITING, Event, Message, State
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def kept_until(now: int) -> int:
+    """Until when a message that is over by now is kept, with its log."""
+    return now + int(settings.BROKER_LOG_DAYS) * DAY_MS
+
+
+def cancel(messages: Collection[int], now: int) -> int:
+    """Cancel messages by primary key, in a transaction; how many there were to cancel."""
+    lanes.lock()
+    chosen = Message.objects.filter(id__in=messages, state__in=[*WAITING, State.ACTIVE])
+    states = dict(chosen.select_for_update().order_by("id").values_list("id", "state"))
+    Event.objects.log(list(states), State.CANCEL_REQUESTED, now)
+    end_canceled([pk for pk, state in states.items() if state != State.ACTIVE], now)
+    chosen.filter(state=State.ACTIVE).update(state=State.CANCEL_REQUESTED)
+    return len(states)
+
+
+def end_canceled(messages: Collection[int], now: int) -> None:
+    """End messages that wait, or whose attempt was lost after they had been canceled."""
+    if not messages:
+        return
+    ending = Message.objects.filter(id__in=messages, state__in=[*WAITING, State.CANCEL_REQUESTED])
+    fields = ("id", "account", "queue_name", "flow_control_key")
+    laned = [message for message in ending.only(*fields) if message.has_lane]
+    ending.update(
+        state=State.CANCELED,
+        due_at=None,
+        lane=None,
+        slot=None,
+        runs_in=None,
+        claimed_by="",
+        expires_at=kept_until(now),
+    )
+    Event.objects.log(list(messages), State.CANCELED, now)
+    if laned:
+        lanes.mark_due(laned, now)
+        wakeup.on_commit()

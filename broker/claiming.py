@@ -1,0 +1,171 @@
+"""Take what is due, for one dispatcher, until its lease ends.
+
+Messages lie in their table or stand in lanes. A claim makes some of them ACTIVE under a
+dispatcher's name; the dispatcher renews it while it delivers them, and settling.py ends it.
+When a lease ends unrenewed its dispatcher is presumed dead, and the message is due again.
+"""
+
+from typing import NamedTuple
+
+from django.db import connection
+
+from broker import lanes, schedules, wakeup
+from broker.accounts import current_keys
+from broker.cancelling import end_canceled
+from broker.models import CARRIED, Event, Message, Row, State
+from groupcommit.statements import one_by_one, places, update_all
+
+LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
+GIVEN_BACK = "the attempt was given up: its dispatcher stopped"
+JOIN_AT_ONCE = 500
+# An expired claim of one's own is no other's to take: its renewal is only late.
+NOT_MINE = "claimed_by <> %s"
+NO_LANE = "queue_name IS NULL AND flow_control_key IS NULL"
+
+
+class Wanted(NamedTuple):
+    """Who claims, when (unix ms), for how long, and how many at most."""
+
+    dispatcher: str
+    now: int
+    lease_ms: int
+    limit: int
+
+
+class Claim(NamedTuple):
+    """Rows for `Message.from_row`, as the write lock should not wait for Python; each account's
+    signing key; and when to claim again, unix ms.
+    """
+
+    rows: list[Row]
+    keys: dict[str, str]
+    next_due_at: int | None
+
+
+@one_by_one
+def claim(wanted: Wanted) -> Claim:
+    """Claim messages that stand in no lane."""
+    due = recover(find_due(f"id, state FROM broker_message WHERE {NO_LANE}", wanted), wanted.now)
+    return answer(begin(due, wanted, "due_at <= %s", [wanted.now]), wanted)
+
+
+@one_by_one
+def claim_from_lanes(wanted: Wanted) -> Claim:
+    """Publish what is scheduled, let the lanes run, and claim whom they let go."""
+    lanes.lock()
+    if schedules.publish_due(wanted.now):
+        wakeup.on_commit()
+    join_lanes(wanted)
+    started = lanes.run(wanted.now, wanted.limit)
+    return answer(begin(started, wanted, "lane IS NOT NULL", []), wanted)
+
+
+def find_due(what: str, wanted: Wanted) -> list[Row]:
+    """Messages whose time has come and that nobody else is about to take."""
+    skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {what} AND due_at <= %s AND {NOT_MINE} ORDER BY due_at, id LIMIT %s{skip}",
+            [wanted.now, wanted.dispatcher, wanted.limit],
+        )
+        rows: list[Row] = cursor.fetchall()
+    return rows
+
+
+def answer(rows: list[Row], wanted: Wanted) -> Claim:
+    return Claim(rows, current_keys(), next_due_at(wanted.dispatcher, wanted.now))
+
+
+def recover(due: list[Row], now: int) -> list[int]:
+    """Log the attempts that were lost with their dispatcher; the messages to be tried.
+
+    `due` are messages that are due, each row beginning with primary key and state.
+    """
+    end_canceled([row[0] for row in due if row[1] == State.CANCEL_REQUESTED], now)
+    lost = [row[0] for row in due if row[1] == State.ACTIVE]
+    Event.objects.log(lost, State.ERROR, now, LOST)
+    return [row[0] for row in due if row[1] != State.CANCEL_REQUESTED]
+
+
+def begin(messages: list[int], wanted: Wanted, still: str, values: list[int]) -> list[Row]:
+    """Make messages ACTIVE for a dispatcher where they are `still` to be claimed; their rows."""
+    if not messages:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE broker_message SET state = 'ACTIVE', claimed_by = %s, due_at = %s,"
+            " lane = NULL, runs_in = flow_control_key,"
+            " slot = CASE WHEN queue_name IS NULL THEN NULL ELSE COALESCE(slot, id) END"
+            f" WHERE id IN {places(1, len(messages))} AND {still} AND {NOT_MINE}"
+            f" RETURNING {', '.join(Message.columns())}",
+            [
+                wanted.dispatcher,
+                wanted.now + wanted.lease_ms,
+                *messages,
+                *values,
+                wanted.dispatcher,
+            ],
+        )
+        rows: list[Row] = cursor.fetchall()
+    Event.objects.log([row[0] for row in rows], State.ACTIVE, wanted.now)
+    return rows
+
+
+def join_lanes(wanted: Wanted) -> None:
+    """Send those into their lanes whose time has come: delayed, to be retried, or lost."""
+    rows = find_due(
+        "id, state, account, queue_name, flow_control_key FROM broker_message"
+        f" WHERE NOT ({NO_LANE})",
+        wanted._replace(limit=JOIN_AT_ONCE),
+    )
+    again = set(recover(rows, wanted.now))
+    joining = [row for row in rows if row[0] in again]
+    if not joining:
+        return
+    into = [(account, lanes.first_lane(queue, key)) for _, _, account, queue, key in joining]
+    taken = lanes.take_places(into, wanted.now)
+    update_all(
+        "WITH v(id, lane, place, now) AS ({rows}) UPDATE broker_message SET lane = v.lane,"
+        " place = v.place, due_at = NULL, claimed_by = '', runs_in = NULL,"
+        " state = CASE WHEN state = 'ACTIVE' THEN 'RETRY' ELSE state END"
+        " FROM v WHERE broker_message.id = v.id AND due_at <= v.now",
+        [
+            (row[0], lane, place, wanted.now)
+            for row, (_, lane), place in zip(joining, into, taken, strict=True)
+        ],
+    )
+
+
+def next_due_at(dispatcher: str, now: int) -> int | None:
+    """When there will be something to do that a dispatcher does not do already.
+
+    Not after `now` if lanes or schedules wait: `claim_from_lanes` is for them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT MIN(moment) FROM (SELECT * FROM (SELECT due_at AS moment FROM broker_message"
+            f" WHERE {NOT_MINE} AND due_at > CASE WHEN {NO_LANE} THEN %s ELSE 0 END"
+            " AND due_at IS NOT NULL ORDER BY due_at, id LIMIT 1) AS message"
+            " UNION ALL SELECT MIN(due_at) FROM broker_queue WHERE due_at IS NOT NULL"
+            " UNION ALL SELECT MIN(due_at) FROM broker_flowcontrol WHERE due_at IS NOT NULL"
+            " UNION ALL SELECT MIN(next_at) FROM broker_schedule WHERE next_at IS NOT NULL)"
+            " AS moments",
+            [dispatcher, now],
+        )
+        moment: int | None = cursor.fetchone()[0]
+    return moment
+
+
+def renew(dispatcher: str, now: int, lease_ms: int) -> int:
+    """Prolong every claim a dispatcher holds; how many those are."""
+    held = Message.objects.filter(state__in=CARRIED, claimed_by=dispatcher, due_at__isnull=False)
+    return held.update(due_at=now + lease_ms)
+
+
+def give_back(dispatcher: str, now: int) -> int:
+    """Return what a dispatcher will not finish: it is due again at once. How many those are."""
+    held = Message.objects.filter(claimed_by=dispatcher, due_at__isnull=False)
+    held.filter(state=State.CANCEL_REQUESTED).update(due_at=now, claimed_by="")
+    active = held.filter(state=State.ACTIVE)
+    Event.objects.log(list(active.values_list("id", flat=True)), State.ERROR, now, GIVEN_BACK)
+    return active.update(state=State.RETRY, claimed_by="", due_at=now, runs_in=None)

@@ -1,0 +1,83 @@
+"""Our end of a connection to a destination: what aiohttp does not do by itself.
+
+A message is on the wire here. Its request may carry header values that are no text, and a
+destination that floods the connection instead of answering is hung up on.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection as Lent
+from django.conf import settings
+
+from broker.headers import header_bytes
+
+# What an answer may begin with: 1 MiB at most, and so many "100 Continue" before it.
+LONGEST_HEADER_LINE = 8190
+MOST_HEADERS = 128
+MOST_INTERIM_ANSWERS = 100
+END_OF_HEAD = b"\r\n\r\n"
+
+
+class Connection(ResponseHandler):
+    """Hangs up on whoever floods it.
+
+    aiohttp bounds lines, headers and bodies, but reads interim answers, empty lines and the
+    frames of a chunked body without end, and meanwhile nobody else's message moves.
+    """
+
+    room = LONGEST_HEADER_LINE * MOST_HEADERS
+
+    def set_response_params(self, **params: Any) -> None:
+        """Begin a new answer, called before each request."""
+        self.room = type(self).room + 4 * settings.BROKER_RESPONSE_BYTES
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        # The head by itself, so that junk behind a complete answer does not spoil it: some
+        # servers send a body with 204.
+        head, end, rest = data.partition(END_OF_HEAD)
+        super().data_received(head + end)
+        if rest:
+            super().data_received(rest)
+        self.room -= len(data)
+        if self.room < 0 or len(self._buffer) > MOST_INTERIM_ANSWERS:
+            self._buffer.clear()
+            self.set_exception(aiohttp.ClientPayloadError("the answer is a flood without end"))
+            if self.transport:
+                self.transport.abort()
+        # aiohttp tells whoever waits for the head of an answer, but not for its body.
+        error, body = self.exception(), self._payload
+        if error is not None and body is not None and not body.is_eof():
+            text = getattr(error, "message", "") or str(error)
+            body.set_exception(aiohttp.ClientPayloadError(text))
+
+
+class Request(aiohttp.ClientRequest):
+    """Sends header values as the bytes they stand for; aiohttp can only send text."""
+
+    async def send(self, conn: Lent) -> aiohttp.ClientResponse:
+        protocol = conn.protocol
+        if protocol is not None and not all(map(str.isascii, self.headers.values())):
+            protocol.transport = Head(protocol, protocol.transport)  # type: ignore[assignment]
+        return await super().send(conn)
+
+
+class Head:
+    """Takes a transport's place for one write, that of a request's head."""
+
+    def __init__(self, protocol: ResponseHandler, transport: Any) -> None:
+        self.protocol, self.transport = protocol, transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        self.protocol.transport = self.transport
+        head, end, rest = bytes(data).partition(END_OF_HEAD)
+        self.transport.write(header_bytes(head) + end + rest)
+
+    def writelines(self, chunks: Iterable[bytes]) -> None:
+        self.write(b"".join(chunks))

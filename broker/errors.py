@@ -1,0 +1,29 @@
+"""Why something that was asked for cannot be done.
+
+A request has come in, or a schedule fires, and the message goes no further: the text tells its
+sender what to change. broker/api/requests.py makes an answer of it.
+"""
+
+
+class PublishError(ValueError):
+    """What was asked for cannot be done; the text names the field and what it should be."""
+
+    status = 400
+
+
+class NotFound(PublishError):
+    """There is no such message, queue, schedule, …"""
+
+    status = 404
+
+
+class LimitReached(PublishError):
+    """The account may not have another one."""
+
+    status = 412
+
+
+class TooLarge(PublishError):
+    """The body is larger than the settings allow."""
+
+    status = 413

@@ -1,0 +1,213 @@
+"""Let messages go that stand in line: a queue's in order, a flow control key's within limits.
+
+A message with a queue or a flow control key is not claimed where it lies: when its time has
+come it joins its lane, first the queue's, then the key's. Whoever runs the lanes (claiming.py)
+takes from the front of each as many as it lets through. A queue gives a message a slot, which
+it keeps through retries and hands to its callbacks; a key counts attempts in flight and starts
+per window.
+
+Everything here runs in a transaction that has called `lock` first.
+"""
+
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Coalesce
+
+from broker.errors import LimitReached
+from broker.models import FlowControl, Message, Queue
+from groupcommit.statements import insert_all, update_all, update_returning
+
+# Any number, the same everywhere: PostgreSQL's name for "the lanes".
+LOCK = 7_180_317
+LANES_AT_ONCE = 20
+
+type Lane = tuple[str, str]  # account, name
+
+
+def lock() -> None:
+    """Be the only transaction that moves messages in lanes. On SQLite each one is alone."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+
+
+def enter(messages: Iterable[Message]) -> None:
+    """Send new messages into their lanes, before they are stored; make lanes that are missing.
+
+    A delayed one joins when its time has come. A callback takes over its message's slot.
+    """
+    laned = [message for message in messages if message.has_lane]
+    if not laned:
+        return
+    lock()
+    make_lanes(laned)
+    ready = [message for message in laned if message.not_before <= message.created_at]
+    for message in ready:
+        message.due_at = None
+        message.lane = first_lane(message.queue_name, message.flow_control_key)
+    places = take_places([(m.account, str(m.lane)) for m in ready], laned[-1].created_at)
+    for message, place in zip(ready, places, strict=True):
+        message.place = place
+
+
+def first_lane(queue_name: str | None, flow_control_key: str | None) -> str:
+    """The lane a message joins first, as `Message.lane` names it."""
+    return f"{Queue.kind}:{queue_name}" if queue_name else f"{FlowControl.kind}:{flow_control_key}"
+
+
+def make_lanes(messages: list[Message]) -> None:
+    """Create queues and keys on demand; a key takes over the latest limits it was given."""
+    queues = dict.fromkeys((m.account, m.queue_name) for m in messages if m.queue_name)
+    if queues:
+        made = insert_all([Queue(account=a, name=name) for a, name in queues], key="id")
+        for account in {account for account, _ in queues} if made else ():
+            if Queue.objects.filter(account=account).count() > settings.BROKER_QUEUES:
+                raise LimitReached(f"quota maxQueues exceeded: {settings.BROKER_QUEUES}")
+        update_all(
+            "WITH v(account, name) AS ({rows}) UPDATE broker_queue SET parallelism = 1,"
+            " paused = FALSE, deleted = FALSE FROM v WHERE broker_queue.account = v.account"
+            " AND broker_queue.name = v.name AND deleted",
+            list(queues),
+        )
+    flows = {(m.account, m.flow_control_key): m for m in messages if m.flow_control_key}
+    if flows:
+        insert_all([FlowControl(account=a, name=key) for a, key in flows], key="id")
+        update_all(
+            "WITH v(account, name, parallelism, rate, period, now) AS ({rows})"
+            " UPDATE broker_flowcontrol SET updated_at = v.now,"
+            " parallelism = CASE WHEN pinned_parallelism THEN broker_flowcontrol.parallelism"
+            " ELSE NULLIF(v.parallelism, 0) END,"
+            " rate = CASE WHEN pinned_rate THEN broker_flowcontrol.rate"
+            " ELSE NULLIF(v.rate, 0) END,"
+            " period_seconds = CASE WHEN pinned_rate THEN period_seconds ELSE v.period END"
+            " FROM v WHERE broker_flowcontrol.account = v.account"
+            " AND broker_flowcontrol.name = v.name",
+            [
+                (
+                    *lane,
+                    message.flow_control.get("parallelism", 0),
+                    message.flow_control.get("rate", 0),
+                    message.flow_control.get("period", 1),
+                    message.created_at,
+                )
+                for lane, message in flows.items()
+            ],
+        )
+
+
+def take_places(lanes: list[Lane], now: int) -> list[int]:
+    """The next places of lanes, named as `Message.lane` does, in the order asked for.
+
+    Each of these lanes is due from now on.
+    """
+    wanted: dict[Lane, int] = {}
+    for lane in lanes:
+        wanted[lane] = wanted.get(lane, 0) + 1
+    last: dict[Lane, int] = {}
+    for model in (Queue, FlowControl):
+        rows = [
+            (account, key.removeprefix(f"{model.kind}:"), count, now)
+            for (account, key), count in wanted.items()
+            if key.startswith(f"{model.kind}:")
+        ]
+        table = model._meta.db_table
+        answer = rows and update_returning(
+            f"WITH v(account, name, count, now) AS ({{rows}}) UPDATE {table}"
+            " SET last_place = last_place + v.count, due_at = v.now FROM v"
+            f" WHERE {table}.account = v.account AND {table}.name = v.name"
+            f" RETURNING {table}.account, {table}.name, last_place",
+            rows,
+        )
+        for account, name, last_place in answer:
+            lane = (account, f"{model.kind}:{name}")
+            last[lane] = last_place - wanted[lane]
+    places = []
+    for lane in lanes:
+        last[lane] += 1
+        places.append(last[lane])
+    return places
+
+
+def mark_due(messages: Iterable[Message], now: int) -> None:
+    """Have the lanes of messages looked at, as something in them has changed."""
+    messages = list(messages)
+    for model, names in (
+        (Queue, {(m.account, m.queue_name) for m in messages if m.queue_name}),
+        (FlowControl, {(m.account, m.flow_control_key) for m in messages if m.flow_control_key}),
+    ):
+        if names:
+            table = model._meta.db_table
+            update_all(
+                f"WITH v(account, name, now) AS ({{rows}}) UPDATE {table} SET due_at = v.now"
+                f" FROM v WHERE {table}.account = v.account AND {table}.name = v.name",
+                [(*lane, now) for lane in names],
+            )
+
+
+def run(now: int, room: int) -> list[int]:
+    """Which messages may start now, at most `room`, from all lanes that are due."""
+    started: list[int] = []
+    for queue in Queue.objects.filter(due_at__lte=now).order_by("due_at", "id")[:LANES_AT_ONCE]:
+        started += run_queue(queue, now, room - len(started))
+    for flow in FlowControl.objects.filter(due_at__lte=now).order_by("due_at", "id")[
+        :LANES_AT_ONCE
+    ]:
+        started += run_flow(flow, now, room - len(started))
+    return started
+
+
+def run_queue(queue: Queue, now: int, room: int) -> list[int]:
+    """Let those go that hold a slot, and newcomers in order for the slots that are free.
+
+    Those with a flow control key go on to its lane, the others may start.
+    """
+    standing = Message.objects.filter(account=queue.account, lane=queue.key).order_by("place", "id")
+    going: list[tuple[int, str | None]] = []
+    if not queue.paused:
+        fields = ("id", "flow_control_key")
+        going += standing.filter(slot__isnull=False).values_list(*fields)[:room]
+        slots = Message.objects.filter(
+            account=queue.account, queue_name=queue.name, slot__isnull=False
+        )
+        free = queue.parallelism - slots.values("slot").distinct().count()
+        free = max(0, min(free, room - len(going)))
+        going += standing.filter(slot__isnull=True).values_list(*fields)[:free]
+    more = len(going) == room and not queue.paused
+    Queue.objects.filter(pk=queue.pk).update(due_at=now if more else None)
+    keyed = [(message, key) for message, key in going if key]
+    places = take_places([(queue.account, first_lane(None, key)) for _, key in keyed], now)
+    for (message, key), place in zip(keyed, places, strict=True):
+        Message.objects.filter(pk=message, lane=queue.key).update(
+            lane=first_lane(None, key), place=place, slot=Coalesce(F("slot"), F("id"))
+        )
+    return [message for message, key in going if not key]
+
+
+def run_flow(flow: FlowControl, now: int, room: int) -> list[int]:
+    """Let as many start as the key's parallelism and rate allow, and note them in its window."""
+    counted = flow.started(now)
+    free = room
+    if flow.parallelism is not None:
+        running = Message.objects.filter(account=flow.account, runs_in=flow.name).count()
+        free = min(free, flow.parallelism - running)
+    if flow.rate is not None:
+        free = min(free, flow.rate - counted)
+    free = 0 if flow.paused else max(0, free)
+    standing = Message.objects.filter(account=flow.account, lane=flow.key).order_by("place", "id")
+    found = list(standing.values_list("id", flat=True)[: free + 1])
+    going, more = found[:free], len(found) > free
+    if going:
+        if not counted:
+            flow.window_started_at = now
+        flow.window_count = counted + len(going)
+    flow.due_at = None
+    if more and not flow.paused:
+        if free == room:
+            flow.due_at = now
+        elif flow.rate is not None and flow.rate <= counted + len(going):
+            flow.due_at = flow.window_started_at + 1000 * flow.period_seconds
+    flow.save(update_fields=["window_started_at", "window_count", "due_at"])
+    return going

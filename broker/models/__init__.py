@@ -1,0 +1,48 @@
+"""The tables of the embedded queue: where messages rest between two steps.
+
+A publisher's message becomes a `Message` row (message.py), which may stand in a lane
+(lanes.py); every step adds an `Event` to its log, and the last one may make it a `DeadLetter`
+(log.py). Times are unix milliseconds throughout, as on QStash's wire.
+"""
+
+from broker.models.accounts import SigningKeys
+from broker.models.lanes import FlowControl, Lane, Queue
+from broker.models.log import DeadLetter, Event
+from broker.models.message import (
+    CARRIED,
+    FINAL,
+    WAITING,
+    Message,
+    Row,
+    State,
+    new_id,
+    new_message_id,
+    now_ms,
+)
+from broker.models.pulse import Pulse, queue_is_stuck, remove_stale_pulses
+from broker.models.schedules import Schedule
+from broker.models.url_groups import Endpoint, UrlGroup
+
+__all__ = [
+    "CARRIED",
+    "FINAL",
+    "WAITING",
+    "DeadLetter",
+    "Endpoint",
+    "Event",
+    "FlowControl",
+    "Lane",
+    "Message",
+    "Pulse",
+    "Queue",
+    "Row",
+    "Schedule",
+    "SigningKeys",
+    "State",
+    "UrlGroup",
+    "new_id",
+    "new_message_id",
+    "now_ms",
+    "queue_is_stuck",
+    "remove_stale_pulses",
+]

@@ -1,0 +1,70 @@
+"""What has happened to messages: the lines of their logs, and the dead letters.
+
+Every step of a message's way adds an `Event`, in the same transaction. A message that no
+attempt could deliver rests here as a `DeadLetter` until somebody retries or deletes it.
+"""
+
+from collections.abc import Sequence
+
+from django.db import connection, models
+
+from broker.models.message import Message, State
+from groupcommit.statements import places
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def log(self, messages: Sequence[int], state: State, now: int, error: str = "") -> None:
+        """Add the same line to the logs of several messages, without a row each in Python."""
+        if messages:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "INSERT INTO broker_event (account, message_id, state, time, error,"
+                    " response_header, response_body)"
+                    " SELECT account, id, %s, %s, %s, '{}', %s FROM broker_message"
+                    f" WHERE id IN {places(1, len(messages))} ORDER BY id",
+                    [state, now, error, b"", *messages],
+                )
+
+
+class Event(models.Model):
+    """One line of a message's log."""
+
+    account = models.CharField(max_length=64, default="site")
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="events")
+    state = models.CharField(max_length=16, choices=State)
+    time = models.BigIntegerField()
+    error = models.TextField(blank=True)
+    response_status = models.PositiveIntegerField(null=True)
+    response_header = models.JSONField(default=dict)
+    response_body = models.BinaryField(default=bytes)
+    next_delivery_time = models.BigIntegerField(null=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "id"], name="events_of_account")]
+
+    def __str__(self) -> str:
+        return f"{self.state} {self.message_id}"
+
+
+class DeadLetter(models.Model):
+    """A message that no attempt could deliver, with the last answer it got."""
+
+    account = models.CharField(max_length=64, default="site")
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="dead_letter")
+    failed_at = models.BigIntegerField()
+    response_status = models.PositiveIntegerField(help_text="0 if there was no answer")
+    response_header = models.JSONField(default=dict)
+    response_body = models.BinaryField(default=bytes)
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "id"], name="dead_letters_of_account")]
+
+    def __str__(self) -> str:
+        return self.dlq_id
+
+    @property
+    def dlq_id(self) -> str:
+        """`<unix ms>-<seq>`, as QStash forms them."""
+        return f"{self.failed_at}-{self.pk}"

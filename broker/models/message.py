@@ -1,0 +1,186 @@
+"""A message's row, from its acceptance to the day on which it is forgotten.
+
+Publishers add rows; claiming.py, settling.py and cancelling.py move them from state to state,
+each by one conditional UPDATE. The states and their arrows are drawn in docs/queue.md.
+"""
+
+import functools
+import json
+import secrets
+import time
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, models
+from django.db.models import Q
+
+type Row = tuple[Any, ...]
+
+
+def now_ms() -> int:
+    """The present moment in unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id(prefix: str) -> str:
+    """An id that cannot be guessed, such as `sig_0f3a…`: 112 random bits."""
+    return f"{prefix}_{secrets.token_hex(14)}"
+
+
+def new_message_id() -> str:
+    """A message's id: the time, then 96 random bits.
+
+    Ids that grow with time are written side by side in their index, so that storing a message
+    costs the same however many there are.
+    """
+    return f"msg_{now_ms():012x}{secrets.token_hex(12)}"
+
+
+class State(models.TextChoices):
+    """What QStash's log calls them. CREATED and RETRY wait, ACTIVE and CANCEL_REQUESTED are
+    being delivered, ERROR is an event only; the other three are final.
+    """
+
+    CREATED = "CREATED"
+    ACTIVE = "ACTIVE"
+    RETRY = "RETRY"
+    ERROR = "ERROR"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+    CANCEL_REQUESTED = "CANCEL_REQUESTED"
+    CANCELED = "CANCELED"
+
+
+WAITING = (State.CREATED, State.RETRY)
+CARRIED = (State.ACTIVE, State.CANCEL_REQUESTED)
+FINAL = (State.DELIVERED, State.FAILED, State.CANCELED)
+
+
+class Message(models.Model):
+    """A message: what to send where, and how far it has come.
+
+    `due_at` is the moment at which a dispatcher must look at this message next: its delivery
+    time while it waits, the end of its claim while an attempt runs; null while it stands in a
+    lane and once it is over. One small index over it serves every claim, however many
+    messages are finished.
+    """
+
+    message_id = models.CharField(max_length=64, unique=True, default=new_message_id)
+    account = models.CharField(max_length=64, default="site")
+    created_at = models.BigIntegerField(default=now_ms)
+    caller_ip = models.CharField(max_length=45, blank=True)
+
+    # What to send.
+    url = models.TextField()
+    host = models.TextField(blank=True)
+    path = models.TextField(blank=True)
+    method = models.CharField(max_length=8, default="POST")
+    header = models.JSONField(default=dict, help_text="{name: [value, …]}, as delivered")
+    body = models.BinaryField(default=bytes)
+
+    # How to send it.
+    not_before = models.BigIntegerField()
+    timeout_seconds = models.PositiveIntegerField(null=True)
+    max_retries = models.PositiveIntegerField(default=3)
+    retry_delay_expression = models.TextField(blank=True)
+    flow_control = models.JSONField(default=dict, help_text="{parallelism, rate, period}")
+
+    # Whom to tell: a URL, and publish options of the callback, {name: [value, …]}.
+    callback = models.TextField(blank=True)
+    callback_header = models.JSONField(default=dict)
+    failure_callback = models.TextField(blank=True)
+    failure_callback_header = models.JSONField(default=dict)
+
+    # What it belongs to. Null, not "", keeps the others out of the indexes of lanes.
+    queue_name = models.CharField(max_length=255, null=True)  # noqa: DJ001
+    flow_control_key = models.CharField(max_length=255, null=True)  # noqa: DJ001
+    schedule_id = models.CharField(max_length=255, blank=True)
+    url_group = models.CharField(max_length=255, blank=True)
+    endpoint_name = models.CharField(max_length=255, blank=True)
+    labels = models.TextField(blank=True, help_text="`,one,two,`: found by `,one,`")
+    redacted = models.JSONField(default=list, help_text="fields not to be shown")
+    deduplication_key = models.CharField(max_length=300, blank=True)
+
+    # How far it has come.
+    state = models.CharField(max_length=16, choices=State, default=State.CREATED)
+    due_at = models.BigIntegerField(null=True)
+    claimed_by = models.CharField(max_length=40, blank=True)
+    retried = models.PositiveIntegerField(default=0, help_text="attempts that have failed")
+    expires_at = models.BigIntegerField(null=True, help_text="set once it is over")
+
+    # The lane it stands in, and since when; the place in its queue that it has been given
+    # (and hands on to its callbacks); the flow control key it is being delivered under.
+    lane = models.CharField(max_length=300, null=True)  # noqa: DJ001
+    place = models.BigIntegerField(null=True)
+    slot = models.BigIntegerField(null=True)
+    runs_in = models.CharField(max_length=255, null=True)  # noqa: DJ001
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["due_at", "id"], condition=Q(due_at__isnull=False), name="due"),
+            models.Index(
+                fields=["expires_at"], condition=Q(expires_at__isnull=False), name="expired"
+            ),
+            models.Index(
+                fields=["account", "lane", "place"],
+                condition=Q(lane__isnull=False),
+                name="in_line",
+            ),
+            models.Index(
+                fields=["account", "queue_name", "slot"],
+                condition=Q(slot__isnull=False),
+                name="slots",
+            ),
+            models.Index(
+                fields=["account", "runs_in"], condition=Q(runs_in__isnull=False), name="running"
+            ),
+            models.Index(
+                fields=["account", "queue_name"],
+                condition=Q(queue_name__isnull=False, expires_at__isnull=True),
+                name="queued",
+            ),
+            models.Index(
+                fields=["account", "flow_control_key"],
+                condition=Q(flow_control_key__isnull=False, expires_at__isnull=True),
+                name="limited",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "deduplication_key"],
+                condition=~Q(deduplication_key=""),
+                name="one_per_deduplication_key",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.message_id
+
+    @property
+    def label_list(self) -> list[str]:
+        return self.labels.strip(",").split(",") if self.labels else []
+
+    @property
+    def has_lane(self) -> bool:
+        """Whether a queue or a flow control key decides when it may be delivered."""
+        return bool(self.queue_name or self.flow_control_key)
+
+    @classmethod
+    @functools.cache
+    def columns(cls) -> list[str]:
+        """The table's columns, `id` first."""
+        return [str(field.column) for field in cls._meta.concrete_fields]
+
+    @classmethod
+    @functools.cache
+    def json_columns(cls) -> frozenset[int]:
+        """Which of the columns hold JSON."""
+        fields = enumerate(cls._meta.concrete_fields)
+        return frozenset(n for n, field in fields if isinstance(field, models.JSONField))
+
+    @classmethod
+    def from_row(cls, row: Row) -> "Message":
+        """A message from its columns' values as the database gives them."""
+        values = list(row)
+        for number in cls.json_columns():
+            values[number] = json.loads(values[number])
+        return cls.from_db(DEFAULT_DB_ALIAS, cls.columns(), values)
