@@ -20,7 +20,7 @@ GIVEN_BACK = "the attempt was given up: its dispatcher stopped"
 JOIN_AT_ONCE = 500
 # An expired claim of one's own is no other's to take: its renewal is only late.
 NOT_MINE = "claimed_by <> %s"
-NO_LANE = "queue_name IS NULL AND flow_control_key IS NULL"
+NO_LANE = "in_lanes IS NULL"
 
 
 class Wanted(NamedTuple):
@@ -114,8 +114,7 @@ def begin(messages: list[int], wanted: Wanted, still: str, values: list[int]) ->
 def join_lanes(wanted: Wanted) -> None:
     """Send those into their lanes whose time has come: delayed, to be retried, or lost."""
     rows = find_due(
-        "id, state, account, queue_name, flow_control_key FROM broker_message"
-        f" WHERE NOT ({NO_LANE})",
+        "id, state, account, queue_name, flow_control_key FROM broker_message WHERE in_lanes = 1",
         wanted._replace(limit=JOIN_AT_ONCE),
     )
     again = set(recover(rows, wanted.now))
@@ -141,16 +140,18 @@ def next_due_at(dispatcher: str, now: int) -> int | None:
 
     Not after `now` if lanes or schedules wait: `claim_from_lanes` is for them.
     """
+    future = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND due_at > %s"
+    lanes_due = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND in_lanes = 1"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT MIN(moment) FROM (SELECT * FROM (SELECT due_at AS moment FROM broker_message"
-            f" WHERE {NOT_MINE} AND due_at > CASE WHEN {NO_LANE} THEN %s ELSE 0 END"
-            " AND due_at IS NOT NULL ORDER BY due_at, id LIMIT 1) AS message"
+            f"SELECT MIN(due_at) FROM (SELECT * FROM ({future} ORDER BY due_at, id LIMIT 1) AS one"
+            f" UNION ALL SELECT * FROM ({lanes_due} AND due_at IS NOT NULL"
+            " ORDER BY due_at, id LIMIT 1) AS two"
             " UNION ALL SELECT MIN(due_at) FROM broker_queue WHERE due_at IS NOT NULL"
             " UNION ALL SELECT MIN(due_at) FROM broker_flowcontrol WHERE due_at IS NOT NULL"
             " UNION ALL SELECT MIN(next_at) FROM broker_schedule WHERE next_at IS NOT NULL)"
             " AS moments",
-            [dispatcher, now],
+            [dispatcher, now, dispatcher],
         )
         moment: int | None = cursor.fetchone()[0]
     return moment

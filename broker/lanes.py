@@ -44,6 +44,8 @@ def enter(messages: Iterable[Message]) -> None:
         return
     lock()
     make_lanes(laned)
+    for message in laned:
+        message.in_lanes = 1
     ready = [message for message in laned if message.not_before <= message.created_at]
     for message in ready:
         message.due_at = None

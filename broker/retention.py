@@ -18,7 +18,7 @@ AT_ONCE = 300
 def sweep(now: int) -> bool:
     """Delete what has outlived its days by now (unix ms); whether there may be more."""
     buried_before = now - settings.BROKER_DEAD_LETTER_DAYS * DAY_MS
-    letters = DeadLetter.objects.filter(failed_at__lt=buried_before).order_by("id")
+    letters = DeadLetter.objects.filter(failed_at__lt=buried_before).order_by("failed_at")
     old_letters = list(letters.values_list("id", flat=True)[:AT_ONCE])
     DeadLetter.objects.filter(id__in=old_letters).delete()
     expired = Message.objects.select_for_update(skip_locked=True).filter(expires_at__lte=now)

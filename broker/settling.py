@@ -70,8 +70,9 @@ def move(settlements: list[Settlement], verdicts: list[tuple[State, int]]) -> di
     """
     on = "(verdict.state = 'RETRY' AND broker_message.state = 'ACTIVE')"
     rows = update_returning(
-        "WITH verdict(id, dispatcher, attempt, state, due_at, retried, expires_at) AS ({rows})"
-        " UPDATE broker_message SET claimed_by = '', runs_in = NULL, retried = verdict.retried,"
+        "WITH verdict(id, dispatcher, attempt, state, due_at, expires_at) AS ({rows})"
+        " UPDATE broker_message SET claimed_by = '', runs_in = NULL,"
+        f" retried = verdict.attempt + CASE WHEN {on} THEN 1 ELSE 0 END,"
         " state = CASE WHEN broker_message.state = 'ACTIVE' OR verdict.state = 'DELIVERED'"
         " THEN verdict.state ELSE 'CANCELED' END,"
         f" due_at = CASE WHEN {on} THEN verdict.due_at END,"
@@ -88,7 +89,6 @@ def move(settlements: list[Settlement], verdicts: list[tuple[State, int]]) -> di
                 message.retried,
                 state,
                 due_at,
-                message.retried + (state == State.RETRY),
                 expires_at(state, now),
             )
             for (message, _, now), (state, due_at) in zip(settlements, verdicts, strict=True)

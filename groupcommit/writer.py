@@ -38,6 +38,9 @@ LARGEST_BATCH = 500
 # back; beside a busy event loop it would wait 5 ms each time, the interpreter's default.
 # https://docs.python.org/3/library/sys.html#sys.setswitchinterval
 SWITCH_SECONDS = 0.002
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+DEADLOCK = "40P01"
+DEADLOCK_TRIES = 5
 
 
 class Pending(NamedTuple):
@@ -95,8 +98,12 @@ class Writer:
         """Commit batch after batch, for as long as the process lives."""
         while True:
             batch = self.gather()
-            commit(batch)
-            connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+            try:
+                commit(batch)
+                connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+            except Exception as error:
+                logger.exception("the writer stumbled and goes on")
+                answer([(pending, error) for pending in batch])
             time.sleep(min((len(batch) - 1) * REST_SECONDS_PER_WRITE, LONGEST_REST_SECONDS))
 
     def gather(self) -> list[Pending]:
@@ -113,8 +120,11 @@ class Writer:
         return batch
 
 
-def commit(batch: list[Pending]) -> None:
-    """Run a batch in one transaction; if it fails, each write in one of its own."""
+def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
+    """Run a batch in one transaction; if it fails, each write in one of its own.
+
+    One that PostgreSQL has chosen as the victim of a deadlock has changed nothing, and runs again.
+    """
     by_write: dict[Write[Any, Any], list[Pending]] = {}
     for pending in batch:
         by_write.setdefault(pending.write, []).append(pending)
@@ -125,6 +135,9 @@ def commit(batch: list[Pending]) -> None:
                 results = write([caller.argument for caller in callers])
                 answers += zip(callers, results, strict=True)
     except Exception as error:
+        if tries_left and getattr(error.__cause__, "sqlstate", "") == DEADLOCK:
+            commit(batch, tries_left - 1)
+            return
         if len(batch) == 1:
             answer([(batch[0], error)])
             return

@@ -59,7 +59,10 @@ class DeadLetter(models.Model):
     response_body = models.BinaryField(default=bytes)
 
     class Meta:
-        indexes = [models.Index(fields=["account", "id"], name="dead_letters_of_account")]
+        indexes = [
+            models.Index(fields=["account", "id"], name="dead_letters_of_account"),
+            models.Index(fields=["failed_at"], name="dead_letters_by_age"),
+        ]
 
     def __str__(self) -> str:
         return self.dlq_id

@@ -107,6 +107,8 @@ class Message(models.Model):
     retried = models.PositiveIntegerField(default=0, help_text="attempts that have failed")
     expires_at = models.BigIntegerField(null=True, help_text="set once it is over")
 
+    # 1 if it has a queue or a flow control key, else null.
+    in_lanes = models.PositiveSmallIntegerField(null=True)
     # The lane it stands in, and since when; the place in its queue that it has been given
     # (and hands on to its callbacks); the flow control key it is being delivered under.
     lane = models.CharField(max_length=300, null=True)  # noqa: DJ001
@@ -117,6 +119,11 @@ class Message(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["due_at", "id"], condition=Q(due_at__isnull=False), name="due"),
+            models.Index(
+                fields=["in_lanes", "due_at", "id"],
+                condition=Q(in_lanes__isnull=False),
+                name="due_for_lanes",
+            ),
             models.Index(
                 fields=["expires_at"], condition=Q(expires_at__isnull=False), name="expired"
             ),

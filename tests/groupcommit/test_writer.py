@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError
+from psycopg.errors import DeadlockDetected
 
 from broker.models import Event, Pulse
 from groupcommit.statements import insert_all, one_by_one
@@ -212,3 +213,25 @@ async def test_batch_has_a_limit_and_the_rest_follows(pulses, release):
     release.set()
     assert await writes == names
     assert [len(batch) for batch in pulses.batches] == [500, 100]
+
+
+def test_victim_of_a_deadlock_runs_again():
+    tries = []
+
+    def deadlocked_once(names: list[str]) -> list[str]:
+        tries.append(names)
+        if len(tries) == 1:
+            raise OperationalError from DeadlockDetected("as the driver says")
+        return names
+
+    assert writer.submit(deadlocked_once, "a").result(5) == "a"
+    assert len(tries) == 2
+
+
+def test_writer_outlives_whatever_goes_wrong():
+    def too_few_results(names: list[str]) -> list[str]:
+        return []
+
+    with pytest.raises(ValueError, match="zip"):
+        writer.submit(too_few_results, "a").result(5)
+    assert writer.submit(lambda names: names, "b").result(5) == "b"
