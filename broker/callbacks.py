@@ -10,6 +10,8 @@ import base64
 import json
 from typing import Any
 
+from django.conf import settings
+
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Message
 from broker.options import read_fields
@@ -35,11 +37,20 @@ def of_failure(message: Message, outcome: Outcome, letter: DeadLetter, now: int)
 def callback(
     source: Message, url: str, options: dict[str, list[str]], content: dict[str, Any], now: int
 ) -> Message:
-    """A message about a message. It is tried as often as that one, unless it says otherwise."""
-    retries = {"upstash-retries": [str(source.max_retries)]}
-    content_type = {"content-type": ["application/json"]}
+    """A message about a message. It is tried as often as that one, unless it says otherwise.
+
+    What that one hides, this one must not show: it holds the body and the headers.
+    """
+    retries = int(*options.get("upstash-retries", [source.max_retries]))
+    given = options | {
+        "upstash-retries": [str(min(retries, settings.BROKER_RETRIES))],
+        "content-type": ["application/json"],
+    }
+    fields = read_fields(url, given, now)
+    if source.redacted and "body" not in fields["redacted"]:
+        fields["redacted"].append("body")
     message = Message(
-        **read_fields(url, retries | options | content_type, now),
+        **fields,
         account=source.account,
         caller_ip=source.caller_ip,
         body=json.dumps(content).encode(),

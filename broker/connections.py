@@ -35,6 +35,10 @@ class Connection(ResponseHandler):
         self.room = type(self).room + 4 * settings.BROKER_RESPONSE_BYTES
         super().set_response_params(**params)
 
+    def close(self) -> None:
+        """Give up what has not been sent: it would wait for the destination to read it."""
+        self.abort()
+
     def data_received(self, data: bytes) -> None:
         # The head by itself, so that junk behind a complete answer does not spoil it: some
         # servers send a body with 204.

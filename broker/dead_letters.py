@@ -6,7 +6,6 @@ old one keeps its log until it is forgotten. Of two who take a letter, one gets 
 https://upstash.com/docs/qstash/features/dlq
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -42,7 +41,7 @@ class Taking(NamedTuple):
 
     account: str
     letters: list[int]
-    changes: Mapping[str, Any]
+    changes: dict[str, Any]
     now: int
 
 
@@ -75,7 +74,7 @@ def take(taking: Taking) -> list[int]:
         return [message for _, message in sorted(cursor.fetchall())]
 
 
-def again(message: Message, changes: Mapping[str, Any], now: int) -> Message:
+def again(message: Message, changes: dict[str, Any], now: int) -> Message:
     """A new message, unsaved, with what an old one was published with."""
     fields = {name: getattr(message, name) for name in KEPT} | {"not_before": now} | changes
     fields["header"] = message.header | fields["header"]

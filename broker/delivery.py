@@ -8,6 +8,7 @@ whatever it does, an attempt ends in time, and what is kept of the answer is bou
 import asyncio
 import base64
 import functools
+import io
 import socket
 import time
 from typing import NamedTuple
@@ -28,6 +29,8 @@ USER_AGENT = "Upstash-QStash"
 # A connection is reused for at most a second: a server that closes an idle one just then
 # (gunicorn after 5 s, node after 5 s) would cost the message an attempt.
 KEEPALIVE_SECONDS = 1.0
+# aiohttp warns of larger bodies that are not a file.
+LARGEST_IN_ONE_PIECE = 2**20
 LONGEST_ERROR = 1000
 
 
@@ -83,6 +86,7 @@ async def attempt(session: aiohttp.ClientSession, message: Message, key: str) ->
     """Deliver a message once. Never raises for what the destination does."""
     longest: float = settings.BROKER_TIMEOUT_SECONDS
     seconds = min(message.timeout_seconds or longest, longest)
+    body = bytes(message.body)
     try:
         url, authorization = requested(message.url)
         headers = headers_for(message, key)
@@ -93,7 +97,7 @@ async def attempt(session: aiohttp.ClientSession, message: Message, key: str) ->
             session.request(
                 message.method,
                 url,
-                data=bytes(message.body),
+                data=body if len(body) <= LARGEST_IN_ONE_PIECE else io.BytesIO(body),
                 headers=headers,
                 allow_redirects=False,
             ) as response,

@@ -64,9 +64,7 @@ def standings(flows: QuerySet[FlowControl]) -> list[Standing]:
     lanes_of = [flow.key for flow in found]
     waiting = counted(messages.filter(lane__in=lanes_of), "lane")
     running = counted(messages.filter(runs_in__in=keys), "runs_in")
-    return [
-        Standing(flow, waiting.get(flow.key, 0), running.get(flow.name, 0)) for flow in found
-    ]
+    return [Standing(flow, waiting.get(flow.key, 0), running.get(flow.name, 0)) for flow in found]
 
 
 def counted(messages: QuerySet[Message], column: str) -> dict[str, int]:

@@ -6,9 +6,8 @@ stores it. The options are QStash's headers:
 https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
 """
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -63,7 +62,7 @@ def read_fields(url: str, options: Options, now: int) -> dict[str, Any]:
     parts = checked_url(url)
     fields = {
         "url": quoted(url),
-        "host": parts.netloc.rpartition("@")[2],
+        "host": parts.netloc.rpartition("@")[2].lower(),
         "path": parts.path or "/",
         "method": checked_method(text(options, "upstash-method") or "POST"),
         "header": forwarded(options),
@@ -294,13 +293,3 @@ def redacted(options: Options) -> list[str]:
         whole, name = match.groups()
         fields.append(f"header[{canonical(name)}]" if name else whole.lower().removesuffix("s"))
     return fields
-
-
-def content_key(url: str, header: Mapping[str, Iterable[str]], body: bytes) -> str:
-    """The deduplication key of a message that has no id: what it says, to whom."""
-    said = hashlib.sha256()
-    pairs = [f"{name}:{value}" for name in sorted(header) for value in header[name]]
-    for part in (url, *pairs):
-        said.update(part.encode() + b"\0")
-    said.update(body)
-    return f"content:{said.hexdigest()}"

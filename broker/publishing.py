@@ -13,7 +13,7 @@ from django.conf import settings
 
 from broker import lanes, wakeup
 from broker.models import Event, Message, State, UrlGroup, now_ms
-from broker.options import Options, checked_name, checked_options, content_key, read_fields, yes
+from broker.options import Options, checked_name, checked_options, read_fields, yes
 from groupcommit.statements import insert_all
 from groupcommit.transactions import write_transaction
 
@@ -101,6 +101,16 @@ def message_to(url: str, publication: Publication, now: int) -> Message:
         schedule_id=schedule_id,
         due_at=fields["not_before"],
     )
+
+
+def content_key(url: str, header: Mapping[str, Iterable[str]], body: bytes) -> str:
+    """The deduplication key of a message that has no id: what it says, to whom."""
+    said = hashlib.sha256()
+    pairs = [f"{name}:{value}" for name in sorted(header) for value in header[name]]
+    for part in (url, *pairs):
+        said.update(part.encode() + b"\0")
+    said.update(body)
+    return f"content:{said.hexdigest()}"
 
 
 def store(messages: list[Message]) -> list[Receipt]:

@@ -8,11 +8,12 @@ delivered, in order, and then it is gone.
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from broker import lanes, wakeup
 from broker.errors import LimitReached, NotFound
-from broker.models import FlowControl, Message, Queue
+from broker.models import FlowControl, Message, Queue, State
+from broker.options import LARGEST_INTEGER
 from groupcommit.statements import insert_all, one_by_one
 
 
@@ -52,37 +53,42 @@ def upsert(change: Change) -> None:
     """Create a queue, or change it; LimitReached if the account has too many."""
     lanes.lock()
     new = {"parallelism": 1, "paused": False, "created_at": change.now} | change.values()
-    made = insert_all([Queue(account=change.account, name=change.name, **new)], key="id")
+    made = bool(insert_all([Queue(account=change.account, name=change.name, **new)], key="id"))
     if not made:
-        made = change.queue().filter(deleted=True).update(deleted=False, **new)
+        made = bool(change.queue().filter(deleted=True).update(deleted=False, **new))
     if made and visible(change.account).count() > settings.BROKER_QUEUES:
         raise LimitReached(f"quota maxQueues exceeded: {settings.BROKER_QUEUES}")
-    if not made:
-        change.queue().update(**change.values())
-    recall(change)
-    wakeup.on_commit()
+    apply(change)
 
 
 @one_by_one
 def change_existing(change: Change) -> None:
     """Change a queue that is there; NotFound if it is not."""
     lanes.lock()
-    if not change.queue().filter(deleted=False).update(**change.values()):
+    if not apply(change):
         raise NotFound(f"there is no queue {change.name!r}")
-    recall(change)
+
+
+def apply(change: Change) -> bool:
+    """Change a queue that is there, and have it looked at; whether it is there."""
+    more_at_once = change.queue().filter(parallelism__gt=change.parallelism or LARGEST_INTEGER)
+    if change.paused or more_at_once.exists():
+        send_back(change)
     wakeup.on_commit()
+    return bool(change.queue().filter(deleted=False).update(**change.values()))
 
 
-def recall(change: Change) -> None:
-    """When a queue pauses, those that went on to a flow control key's lane come back to it.
+def send_back(change: Change) -> None:
+    """Have those stand in the queue again that went on to a flow control key's lane.
 
-    They keep their slots, so they go first once it resumes.
+    They were its first, and are again. Only those that have been tried keep their slots.
     """
-    if change.paused:
-        ahead = unfinished(change.account).filter(
-            queue_name=change.name, lane__startswith=f"{FlowControl.kind}:"
-        )
-        ahead.update(lane=Queue(name=change.name).key)
+    ahead = unfinished(change.account).filter(
+        queue_name=change.name, lane__startswith=f"{FlowControl.kind}:"
+    )
+    lane = Queue(name=change.name).key
+    ahead.filter(state=State.CREATED, slot=F("id")).update(lane=lane, slot=None, place=0)
+    ahead.update(lane=lane)
 
 
 @one_by_one

@@ -13,6 +13,9 @@ from broker.errors import LimitReached, NotFound
 from broker.models import Endpoint, UrlGroup
 from groupcommit.statements import one_by_one
 
+# To try options with that are not for one URL.
+ANY_URL = "https://url.of.an.endpoint/"
+
 
 class EndpointChange(NamedTuple):
     """An endpoint to be added or removed; either may be empty, not both."""

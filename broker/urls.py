@@ -14,6 +14,7 @@ from broker.api.events import list_events, list_logs
 from broker.api.flow_control import change_key, list_keys, show_global_parallelism, show_key
 from broker.api.keys import rotate_keys, show_keys
 from broker.api.messages import cancel_message, cancel_messages, get_message
+from broker.api.openapi import describe
 from broker.api.publish import enqueue_message, publish_batch, publish_message
 from broker.api.queues import (
     delete_queue,
@@ -24,6 +25,14 @@ from broker.api.queues import (
     upsert_queue,
 )
 from broker.api.requests import endpoint, unknown
+from broker.api.schedules import (
+    create_schedule,
+    delete_schedule,
+    list_schedules,
+    pause_schedule,
+    resume_schedule,
+    show_schedule,
+)
 from broker.api.url_groups import (
     add_endpoints,
     delete_group,
@@ -34,7 +43,7 @@ from broker.api.url_groups import (
 )
 
 NAME = "(?P<name>[^/]+)"
-MESSAGE_ID, DLQ_ID = r"(?P<message_id>[\w-]+)", r"(?P<dlq_id>[\w-]+)"
+MESSAGE_ID, DLQ_ID = "(?P<message_id>[^/]+)", "(?P<dlq_id>[^/]+)"
 
 urlpatterns = [
     re_path(r"^publish/", endpoint(POST=publish_message)),
@@ -52,18 +61,25 @@ urlpatterns = [
     re_path(rf"^queues/{NAME}/?$", endpoint(GET=show_queue, DELETE=delete_queue)),
     re_path(rf"^queues/{NAME}/pause/?$", endpoint(POST=pause_queue)),
     re_path(rf"^queues/{NAME}/resume/?$", endpoint(POST=resume_queue)),
+    re_path(r"^schedules/?$", endpoint(GET=list_schedules)),
+    re_path(rf"^schedules/{NAME}/pause/?$", endpoint(PATCH=pause_schedule, POST=pause_schedule)),
+    re_path(rf"^schedules/{NAME}/resume/?$", endpoint(PATCH=resume_schedule, POST=resume_schedule)),
+    re_path(
+        rf"^schedules/{NAME}/?$",
+        endpoint(GET=show_schedule, POST=create_schedule, DELETE=delete_schedule),
+    ),
+    re_path(r"^schedules/", endpoint(POST=create_schedule)),
     re_path(r"^topics/?$", endpoint(GET=list_groups)),
     re_path(
         rf"^topics/{NAME}/?$",
         endpoint(GET=show_group, PATCH=set_headers, DELETE=delete_group),
     ),
-    re_path(
-        rf"^topics/{NAME}/endpoints/?$", endpoint(POST=add_endpoints, DELETE=remove_endpoints)
-    ),
+    re_path(rf"^topics/{NAME}/endpoints/?$", endpoint(POST=add_endpoints, DELETE=remove_endpoints)),
     re_path(r"^flowControl/?$", endpoint(GET=list_keys)),
     re_path(r"^flowControl/", endpoint(GET=show_key, POST=change_key)),
     re_path(r"^globalParallelism/?$", endpoint(GET=show_global_parallelism)),
     re_path(r"^keys/?$", endpoint(GET=show_keys)),
     re_path(r"^keys/rotate/?$", endpoint(POST=rotate_keys)),
+    re_path(r"^openapi\.json$", describe),
     re_path(r"", unknown),
 ]

@@ -19,7 +19,7 @@ from broker.api.filters import (
     only,
     values,
 )
-from broker.api.pages import SELECTORS, Page, Place, read_page, read_place
+from broker.api.pages import SELECTORS, Place, read_page, read_place
 from broker.api.requests import Call, read
 from broker.api.shown import own_in_log, repeated_in_log
 from broker.errors import PublishError
@@ -46,41 +46,32 @@ class Wanted(NamedTuple):
 
 async def list_events(call: Call) -> JsonResponse:
     """Answer `{"events": [{"time", "messageId", "state", "url", …}], "cursor"}`."""
-    return JsonResponse(await tell(call))
+    wanted = read_wanted(call.account, call.query)
+    return JsonResponse(await read(lambda: tell(wanted)))
 
 
 async def list_logs(call: Call) -> JsonResponse:
     """The same as the documentation has it, where they are called `logs`."""
-    told = await tell(call)
+    wanted = read_wanted(call.account, call.query)
+    told = await read(lambda: tell(wanted))
     return JsonResponse({"logs": told["events"]} | told)
 
 
-async def tell(call: Call) -> dict[str, Any]:
-    wanted = read_wanted(call)
-
-    def look() -> dict[str, Any]:
-        page = read_page(lines(wanted), "time", wanted.place)
-        return page.next | {"events": shown(page)}
-
-    return await read(look)
-
-
-def read_wanted(call: Call) -> Wanted:
+def read_wanted(account: str, query: Selectors) -> Wanted:
     """What a query asks for; `messageIds` overrides the other filters."""
-    query = call.query
     check_known(query, KNOWN)
     place = read_place(query, LINES, MOST_LINES)
     order = only(query, "order") or ORDERS[0]
     if order not in ORDERS:
         raise PublishError(f"order must be {' or '.join(ORDERS)}, not {order[:100]!r}")
     place = place._replace(oldest_first=order == "earliestFirst")
+    if "messageIds" in query:
+        return Wanted(account, values(query, "messageIds"), Q(), place)
     condition = message_condition(query, "message__") & date_condition(query, "time")
     if "state" in query:
         condition &= Q(state__in=states(query))
-    if "messageIds" in query:
-        return Wanted(call.account, values(query, "messageIds"), Q(), place)
     named = values(query, "messageId") if "messageId" in query else None
-    return Wanted(call.account, named, condition, place)
+    return Wanted(account, named, condition, place)
 
 
 def states(query: Selectors) -> list[State]:
@@ -105,13 +96,15 @@ def lines(wanted: Wanted) -> QuerySet[Event]:
     return Event.objects.filter(condition, message__in=list(named.values_list("id", flat=True)))
 
 
-def shown(page: Page) -> list[dict[str, Any]]:
-    """A page's lines as on the wire, each message read once."""
+def tell(wanted: Wanted) -> dict[str, Any]:
+    """A page of lines as on the wire; each message is read once for all its lines."""
+    page = read_page(lines(wanted), "time", wanted.place)
     events = Event.objects.in_bulk(page.keys)
     messages = Message.objects.in_bulk({event.message_id for event in events.values()})
     repeated = {key: repeated_in_log(message) for key, message in messages.items()}
-    return [
+    told = [
         repeated[event.message_id] | own_in_log(event)
         for event in (events[key] for key in page.keys if key in events)
         if event.message_id in repeated
     ]
+    return page.next | {"events": told}

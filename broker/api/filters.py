@@ -33,9 +33,13 @@ COLUMNS = {
     "callerIP": "caller_ip",
 }
 DATES = ("fromDate", "toDate")
-# Where a list may be cut; elsewhere a comma is part of a URL.
-COMMAS = {"url": re.compile(",(?=https?://)"), "path": re.compile(",(?=/)")}
+# Where a comma may be part of a value, and where such a list may be cut all the same.
 COMMA = re.compile(",")
+COMMAS = {
+    "url": re.compile(",(?=https?://)"),
+    "path": re.compile(",(?=/)"),
+    "flowControlKey": COMMA,
+}
 # A database takes so many values in one statement, and so many conditions.
 MOST_IDS = 10_000
 MOST_VALUES = 100
@@ -72,20 +76,23 @@ def check_known(selectors: Iterable[str], known: Collection[str]) -> None:
 def values(selectors: Selectors, name: str) -> list[str]:
     """The values of one selector: repeated, or separated by commas, or both.
 
-    Where a comma may belong to the value, both the whole and its parts are meant.
+    Where a comma may be part of a value, both the whole and its parts are meant.
     """
-    found: list[str] = []
-    for value in selectors[name]:
-        parts = COMMAS.get(name, COMMA).split(value)
-        found += [value, *parts] if len(parts) > 1 else parts
+    given = selectors[name]
+    found = [part for value in given for part in COMMAS.get(name, COMMA).split(value)]
+    if name in COMMAS:
+        found = list(dict.fromkeys([*given, *found]))
     most = MOST_IDS if name.endswith(("Id", "Ids")) else MOST_VALUES
     if len(found) > most:
         raise PublishError(f"{name}: more than {most} values")
     if any(CONTROL_CHARACTER.search(value) for value in found):
         raise PublishError(f"{name} holds a character that no {name} may hold")
-    if selectors[name] and not any(value.strip() for value in found):
+    found = [value for value in map(str.strip, found) if value]
+    if name == "host":  # as it is kept
+        found = [value.lower() for value in found]
+    if given and not found:
         raise PublishError(f"{name} must not be empty")
-    return [value for value in map(str.strip, found) if value]
+    return found
 
 
 def only(selectors: Selectors, name: str) -> str:
@@ -104,7 +111,7 @@ def number(text: str, name: str) -> int:
 
 
 def numbers(selectors: Selectors, name: str) -> list[int]:
-    return [number(part, name) for value in values(selectors, name) for part in value.split(",")]
+    return [number(value, name) for value in values(selectors, name)]
 
 
 def message_condition(selectors: Selectors, prefix: str = "") -> Q:
@@ -113,7 +120,7 @@ def message_condition(selectors: Selectors, prefix: str = "") -> Q:
     for name, column in COLUMNS.items():
         if name in selectors:
             wanted = values(selectors, name)
-            if name in COMMAS:  # a row holds them as they are sent
+            if name in {"url", "path"}:  # a row holds them as they are sent
                 wanted = [quoted(value) for value in wanted]
             condition &= Q(**{f"{prefix}{column}__in": wanted})
     if "label" in selectors:
@@ -125,8 +132,7 @@ def labelled(labels: list[str], column: str) -> Q:
     """Whether one of the labels is among those of a row, in the same case."""
     condition = Q(pk__in=[])
     for label in labels:
-        if "," not in label:
-            condition |= Q(GreaterThan(StrIndex(column, Value(f",{label},")), 0))
+        condition |= Q(GreaterThan(StrIndex(column, Value(f",{label},")), 0))
     return condition
 
 

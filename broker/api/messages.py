@@ -5,6 +5,7 @@ cannot be found any more from that moment on; its log still tells of it.
 https://upstash.com/docs/qstash/api-reference/messages/get-a-message
 """
 
+import re
 from itertools import batched
 
 from django.conf import settings
@@ -42,7 +43,7 @@ async def get_message(call: Call, message_id: str) -> JsonResponse:
     canceled = (State.CANCEL_REQUESTED, State.CANCELED)
 
     def look() -> Message | None:
-        return mine(call.account, [message_id]).exclude(state__in=canceled).first()
+        return named(call.account, [message_id]).exclude(state__in=canceled).first()
 
     if not (message := await read(look)):
         raise NotFound(f"there is no message {message_id[:100]!r}")
@@ -51,7 +52,7 @@ async def get_message(call: Call, message_id: str) -> JsonResponse:
 
 async def cancel_message(call: Call, message_id: str) -> JsonResponse:
     """Cancel one message; 404 if it is over already."""
-    ids = await read(lambda: keys(mine(call.account, [message_id])))
+    ids = await read(lambda: keys(named(call.account, [message_id])))
     cancelled = await writer.write(cancel_each, ids) if ids else 0
     if not cancelled:
         raise NotFound(f"there is no message {message_id[:100]!r} to cancel")
@@ -80,20 +81,22 @@ async def cancel_messages(call: Call) -> JsonResponse:
 def choose(account: str, selectors: Selectors) -> QuerySet[Message]:
     """The messages that selectors mean; ids override whatever else is asked for."""
     if "messageIds" in selectors:
-        return mine(account, values(selectors, "messageIds"))
-    return mine(account).filter(
-        # Whatever is not over is due some time or stands in a lane: there are indexes for both.
-        Q(due_at__isnull=False) | Q(lane__isnull=False),
+        return named(account, values(selectors, "messageIds"))
+    return Message.objects.filter(
+        # Whatever is not over is due some time or stands in a lane. There are indexes for both,
+        # and SQLite uses two at once if it is asked like this.
+        Q(due_at__gte=0) | Q(lane__gt=""),
         message_condition(selectors),
         date_condition(selectors, "created_at"),
+        account=account,
         state__in=[*WAITING, State.ACTIVE],
     )
 
 
-def mine(account: str, message_ids: list[str] | None = None) -> QuerySet[Message]:
-    """An account's messages, or those of them that are named."""
-    messages = Message.objects.filter(account=account)
-    return messages if message_ids is None else messages.filter(message_id__in=message_ids)
+def named(account: str, message_ids: list[str]) -> QuerySet[Message]:
+    """An account's messages by their ids; a text that no id can be names none."""
+    ids = [text for text in message_ids if re.fullmatch(r"[\w-]+", text)]
+    return Message.objects.filter(account=account, message_id__in=ids)
 
 
 def keys(messages: QuerySet[Message]) -> list[int]:

@@ -19,9 +19,9 @@ LARGEST_PAGE = 8 * 1024 * 1024
 
 
 class Place(NamedTuple):
-    """Where a page begins, behind the key `after`, and how many rows it may have."""
+    """How many rows a page may have, and behind which key it begins."""
 
-    count: int
+    length: int
     after: int | None = None
     oldest_first: bool = False
 
@@ -63,9 +63,7 @@ def read_pair(text: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def read_page(
-    rows: QuerySet[Any], moment: str, place: Place, room: float = LARGEST_PAGE
-) -> Page:
+def read_page(rows: QuerySet[Any], moment: str, place: Place, room: float = LARGEST_PAGE) -> Page:
     """Find a page's rows, which have a `response_body` and a `message`, by their keys.
 
     `room` is for their bodies, in bytes; a single row may need more.
@@ -77,9 +75,9 @@ def read_page(
     size = Length("response_body") + Length("message__body")
     keys: list[int] = []
     cursor = None
-    for key, at, bytes_needed in rows.values_list("id", moment, size)[: place.count + 1]:
+    for key, at, bytes_needed in rows.values_list("id", moment, size)[: place.length + 1]:
         room -= bytes_needed
-        if keys and (len(keys) == place.count or room < 0):
+        if keys and (len(keys) == place.length or room < 0):
             return Page(keys, cursor)
         keys.append(key)
         cursor = f"{at}-{key}"

@@ -130,6 +130,7 @@ def refuse(status: int, error: str) -> JsonResponse:
     return JsonResponse({"error": error}, status=status)
 
 
+@csrf_exempt
 async def unknown(request: HttpRequest) -> JsonResponse:
     """Whatever else is asked for below `/v2/`."""
     return refuse(404, f"there is no {request.path}")

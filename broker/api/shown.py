@@ -112,6 +112,8 @@ def flow_control(message: Message) -> dict[str, Any]:
 
 def callback_header(message: Message, options: Header) -> Header:
     """What a callback forwards to its receiver, less what it or its message redacts."""
+    if not options:
+        return {}
     return shown_header(forwarded(options), [*message.redacted, *redacted(options)])
 
 

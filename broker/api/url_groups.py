@@ -16,10 +16,8 @@ from broker.headers import canonical
 from broker.models import UrlGroup, now_ms
 from broker.options import checked_name, checked_options, checked_url, quoted
 from broker.publishing import Publication, message_to
-from broker.url_groups import Change, EndpointChange
+from broker.url_groups import ANY_URL, Change, EndpointChange
 from groupcommit.writer import writer
-
-ANY_URL = "https://url.of.an.endpoint/"
 
 
 async def list_groups(call: Call) -> JsonResponse:

@@ -1,6 +1,7 @@
 """Ask `/v2/` as a server passes on what a client sends: the path both decoded and as it came."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -36,30 +37,39 @@ async def ask(
     token: str = TOKEN,
 ) -> Answer:
     """Ask for `/v2/{target}`; content that is no bytes is sent as JSON."""
-    path, _, query = f"/v2/{target}".partition("?")
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
     given = {"Host": "testserver", "Authorization": f"Bearer {token}"} | (headers or {})
+    return await exchange(method, f"/v2/{target}", given, body)
+
+
+async def exchange(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """One request, as whoever sends it has made it, and its answer."""
+    path, _, query = target.partition("?")
     scope: dict[str, Any] = {
         "type": "http",
         "method": method,
         "path": unquote_to_bytes(path).decode(errors="replace"),
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(name.lower().encode(), v.encode()) for name, v in given.items()],
+        "headers": [(name.lower().encode(), v.encode()) for name, v in headers.items()],
         "client": ("127.0.0.1", 50000),
     }
     server = ApplicationCommunicator(application, scope)
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
     await server.send_input({"type": "http.request", "body": body})
-    start, answer = await server.receive_output(20), await server.receive_output(20)
+    start = await server.receive_output(20)
+    content, more = b"", True
+    while more:
+        part = await server.receive_output(20)
+        content, more = content + part["body"], part.get("more_body", False)
     fields = {name.decode().lower(): value.decode() for name, value in start["headers"]}
-    return Answer(start["status"], fields, answer["body"])
+    return Answer(start["status"], fields, content)
 
 
 class Clock:
-    """The present moment at first; then it stands still until it is told to go on."""
+    """The present moment, or as much later as a test likes."""
 
-    def __init__(self, now: int | None = None) -> None:
-        self.now = now or now_ms()
+    def __init__(self, ahead_ms: int = 0) -> None:
+        self.ahead_ms = ahead_ms
 
     def __call__(self) -> int:
-        return self.now
+        return now_ms() + self.ahead_ms

@@ -1,44 +1,65 @@
-"""`GET /v2/events`: the log on the wire."""
+"""`/v2/events` and `/v2/logs`: what is told of each step, filtered and in pages."""
 
 import base64
+import hashlib
 
 import pytest
 from django.conf import settings
-from django.test import AsyncClient
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
+from broker.api.events import read_wanted, tell
+from broker.api.pages import Place, read_page
 from broker.dispatcher import Dispatcher
-from broker.models import Message
+from broker.models import Event, Message
 from broker.publishing import store
 from groupcommit.writer import writer
-from tests.broker.messages import ERROR, NOW, Destination, new_message
+from tests.broker.calls import ask
+from tests.broker.messages import ERROR, NO_ANSWER, NOW, OK, Destination, new_message
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TOKEN = {"Authorization": f"Bearer {settings.BROKER_TOKEN}"}
+ON_SQLITE = "sqlite" in settings.DATABASES["default"]["ENGINE"]
+OTHER = {"token": "other-token", "current": "sig_a", "next": "sig_b"}
 
 
-async def get(query: str = ""):
-    return await AsyncClient().get(f"/v2/events{query}", headers=TOKEN)
+@pytest.fixture
+def other_token(settings) -> str:
+    settings.BROKER_ACCOUNTS = settings.BROKER_ACCOUNTS | {"other": OTHER}
+    return OTHER["token"]
 
 
-async def failed_once(**fields: object) -> Message:
-    """A message after its first attempt."""
+async def stored(**fields: object) -> Message:
     message = new_message(**fields)
     await writer.write(store, message)
-    await Dispatcher(Destination(ERROR), lambda: NOW).run_once()
     return message
 
 
+async def attempted(outcome: object = ERROR, **fields: object) -> Message:
+    """A message after its first attempt."""
+    message = await stored(**fields)
+    await Dispatcher(Destination(outcome), lambda: NOW).run_once()
+    return message
+
+
+async def events(query: str = "") -> list[dict[str, object]]:
+    answer = await ask("GET", f"events{query}")
+    assert answer.status == 200, answer.body
+    return answer.json["events"]
+
+
 async def test_log_is_told_newest_line_first():
-    await failed_once()
-    lines = (await get()).json()["events"]
-    assert [line["state"] for line in lines] == ["RETRY", "ERROR", "ACTIVE", "CREATED"]
+    await attempted()
+    assert [line["state"] for line in await events()] == ["RETRY", "ERROR", "ACTIVE", "CREATED"]
+    assert [line["state"] for line in await events("?order=earliestFirst&count=2")] == [
+        "CREATED",
+        "ACTIVE",
+    ]
 
 
 async def test_line_without_anything_to_tell_has_no_empty_fields():
-    message = new_message(max_retries=0)
-    await writer.write(store, message)
-    assert (await get()).json()["events"] == [
+    message = await stored(max_retries=0)
+    assert await events() == [
         {
             "time": NOW,
             "messageId": message.message_id,
@@ -51,49 +72,206 @@ async def test_line_without_anything_to_tell_has_no_empty_fields():
 
 
 async def test_failed_attempt_is_told_with_its_answer():
-    await failed_once()
-    line = (await get()).json()["events"][1]
+    await attempted()
+    line = (await events())[1]
     assert (line["error"], line["responseStatus"]) == ("HTTP 500", 500)
     assert line["responseHeader"] == line["responseHeaders"] == {"X-A": ["1"]}
     assert base64.b64decode(line["responseBody"]) == b"oops"
 
 
+async def test_attempt_without_an_answer_tells_its_error_only():
+    await attempted(NO_ANSWER)
+    line = (await events())[1]
+    assert (line["state"], line["error"]) == ("ERROR", "no answer within 5 s")
+    assert not [name for name in line if name.startswith("response")]
+
+
 async def test_next_delivery_is_told_in_milliseconds():
-    await failed_once(retry_delay_expression="500")
-    assert (await get()).json()["events"][0]["nextDeliveryTime"] == NOW + 500
+    await attempted(retry_delay_expression="500")
+    assert (await events())[0]["nextDeliveryTime"] == NOW + 500
 
 
 async def test_every_line_repeats_what_was_published():
-    fields = {"header": {"X": ["1"]}, "labels": ["a", "b"], "caller_ip": "::1", "body": b"\xff"}
-    await failed_once(**fields, retry_delay_expression="1")
-    for line in (await get()).json()["events"]:
-        assert (line["label"], line["labels"], line["callerIP"]) == ("a", ["a", "b"], "::1")
-        assert (line["header"], base64.b64decode(line["body"])) == ({"X": ["1"]}, b"\xff")
-        assert line["retryDelayExpr"] == line["retryDelayExpression"] == "1"
+    message = await attempted(
+        header={"X": ["1"]},
+        body=b"\xff",
+        labels=",a,b,",
+        caller_ip="::1",
+        retry_delay_expression="1",
+        timeout_seconds=2,
+        schedule_id="scd_1",
+        url_group="g",
+        endpoint_name="e",
+        callback="https://back.test/",
+        callback_header={"upstash-forward-x-y": ["2"], "upstash-retries": ["0"]},
+        failure_callback="https://fail.test/",
+        failure_callback_header={"upstash-forward-z": ["3"]},
+    )
+    for line in await events(f"?messageId={message.message_id}"):
+        assert (
+            line
+            | {
+                "messageId": message.message_id,
+                "header": {"X": ["1"]},
+                "body": "/w==",
+                "label": "a",
+                "labels": ["a", "b"],
+                "callerIP": "::1",
+                "retryDelayExpr": "1",
+                "retryDelayExpression": "1",
+                "timeout": 2000,
+                "scheduleId": "scd_1",
+                "topicName": "g",
+                "endpointName": "e",
+                "callback": "https://back.test/",
+                "callbackHeaders": {"X-Y": ["2"]},
+                "failureCallback": "https://fail.test/",
+                "failureCallbackHeaders": {"Z": ["3"]},
+            }
+            == line
+        )
 
 
-async def test_log_of_one_message_is_told():
-    message, other = await failed_once(), await failed_once()
-    lines = (await get(f"?messageId={message.message_id}")).json()["events"]
-    assert {line["messageId"] for line in lines} == {message.message_id}
-    assert message.message_id != other.message_id
+async def test_flow_control_is_told():
+    limits = {"rate": 3, "period": 60}
+    await stored(queue_name="q", flow_control_key="k", flow_control=limits)
+    (line,) = await events()
+    names = ("queueName", "flowControlKey", "rate", "period")
+    assert [line[name] for name in names] == ["q", "k", 3, 60]
+    assert "parallelism" not in line
+
+
+async def test_redacted_fields_are_not_told():
+    await attempted(header={"A": ["1"], "B": ["2"]}, body=b"me", redacted=["body", "header[A]"])
+    body, header = (hashlib.sha256(value).hexdigest() for value in (b"me", b"1"))
+    for line in await events():
+        assert line["body"] == f"REDACTED:{body}"
+        assert line["header"] == {"A": [f"REDACTED:{header}"], "B": ["2"]}
+
+
+async def test_documented_name_is_told_as_well():
+    await stored()
+    answer = (await ask("GET", "logs?count=1")).json
+    assert answer["logs"] == answer["events"] == await events()
+
+
+async def test_lines_are_filtered():
+    await stored(message_id="msg_a", labels=",a,")
+    flow_control = {"flow_control_key": "k", "flow_control": {"rate": 1, "period": 1}}
+    fields = {"url": "https://a.test/p?b=1,2", "host": "a.test", "path": "/p", "caller_ip": "::1"}
+    fields |= {"url_group": "g", "queue_name": "q", "schedule_id": "scd_1", "labels": ",b,"}
+    await stored(message_id="msg_b", created_at=NOW + 5, **fields, **flow_control)
+    for query in (
+        "messageId=msg_b",
+        "messageIds=msg_b&messageIds=msg_x",
+        "messageIds=msg_b,msg_x&label=a",
+        "url=https%3A%2F%2Fa.test%2Fp%3Fb%3D1%2C2",
+        "topicName=g",
+        "queueName=q",
+        "scheduleId=scd_1",
+        "label=b&label=c",
+        "flowControlKey=k",
+        "host=a.test",
+        "path=/p",
+        "callerIp=::1",
+        "callerIP=::1",
+        f"fromDate={NOW + 5}&toDate={NOW + 5}",
+        "messageId=msg_a,msg_b&label=b",
+    ):
+        assert [line["label"] for line in await events(f"?{query}")] == ["b"], query
+    assert await events("?label=b&queueName=x") == []
+
+
+async def test_lines_are_filtered_by_state():
+    message = await attempted()
+    await ask("DELETE", f"messages/{message.message_id}")
+    await stored()
+    for state, told in (
+        ("CREATED", ["CREATED", "CREATED"]),
+        ("IN_PROGRESS", ["RETRY", "ERROR", "ACTIVE"]),
+        ("CANCELLED", ["CANCELED"]),
+        ("CANCELED,CANCEL_REQUESTED", ["CANCELED", "CANCEL_REQUESTED"]),
+        ("DELIVERED", []),
+    ):
+        assert [line["state"] for line in await events(f"?state={state}")] == told
 
 
 async def test_log_of_an_unknown_message_is_empty():
-    assert (await get("?messageId=msg_unknown")).json() == {"events": []}
+    await stored()
+    for query in ("?messageId=msg_unknown", "?messageIds=msg_unknown"):
+        assert (await ask("GET", f"events{query}")).json == {"events": []}
 
 
-async def test_unknown_filter_is_refused_by_its_name():
-    response = await get("?labeel=a")
-    assert response.status_code == 400
-    assert "labeel" in response.json()["error"]
+@pytest.mark.parametrize(("order", "told"), [("latestFirst", "43210"), ("earliestFirst", "01234")])
+async def test_pages_follow_each_other_without_gaps(order, told):
+    for number in range(5):
+        await stored(message_id=f"msg_{number}", created_at=NOW + number)
+    for query in ("", "&messageIds=msg_0,msg_1,msg_2,msg_3,msg_4"):
+        pages, cursor = [], ""
+        while not pages or cursor:
+            answer = await ask("GET", f"events?count=2&order={order}&cursor={cursor}{query}")
+            pages.append("".join(line["messageId"][-1] for line in answer.json["events"]))
+            cursor = answer.json.get("cursor")
+        assert pages == [told[:2], told[2:4], told[4:]]
 
 
-@pytest.mark.parametrize("query", ["", "?qstash_token=wrong"])
-async def test_who_does_not_know_the_token_is_told_nothing(query):
-    assert (await AsyncClient().get(f"/v2/events{query}")).status_code == 401
+async def test_full_page_without_another_has_no_cursor():
+    await stored(), await stored()
+    last = await Event.objects.order_by("id").afirst()
+    assert (await ask("GET", "events?count=1")).json["cursor"].startswith(f"{NOW}-")
+    assert "cursor" not in (await ask("GET", "events?count=2")).json
+    assert (await ask("GET", f"events?cursor={NOW}-{last.id}")).json == {"events": []}
 
 
-async def test_token_may_stand_in_the_query():
-    path = f"/v2/events?qstash_token={settings.BROKER_TOKEN}"
-    assert (await AsyncClient().get(path)).status_code == 200
+@pytest.mark.parametrize(("room", "length"), [(10, 2), (9, 1), (1, 1), (15, 3)])
+def test_page_ends_early_when_its_bodies_are_large(room, length):
+    for _ in range(3):
+        store([new_message(body=b"12345")])
+    page = read_page(Event.objects.all(), "time", Place(100), room)
+    assert (len(page.keys), page.cursor is None) == (length, length == 3)
+
+
+@pytest.mark.skipif(not ON_SQLITE, reason="PostgreSQL reads tables as small as this one whole")
+@pytest.mark.parametrize("query", [{}, {"cursor": ["1-999999999"]}, {"messageId": ["msg_a"]}])
+def test_page_is_found_by_indexes_alone(query):
+    store([new_message(message_id="msg_a")])
+    with CaptureQueriesContext(connection) as asked:
+        assert tell(read_wanted("site", query))["events"]
+    with connection.cursor() as cursor:
+        for question in asked:
+            cursor.execute(f"EXPLAIN QUERY PLAN {question['sql']}")
+            plan = str(cursor.fetchall())
+            assert "SEARCH" in plan
+            assert "SCAN" not in plan and "TEMP B-TREE" not in plan
+
+
+async def test_wrong_filter_is_refused_by_its_name():
+    for query, name in (
+        ("labeel=a", "labeel"),
+        ("dlqIds=1-1", "dlqIds"),
+        ("state=LOST", "state"),
+        ("order=random", "order"),
+        ("count=x", "count"),
+        ("count=0", "count"),
+        ("count=1&count=2", "count"),
+        ("cursor=1", "cursor"),
+        ("cursor=1-99999999999999999999", "cursor"),
+        ("fromDate=x", "fromDate"),
+        ("messageId=%00", "messageId"),
+        ("label=", "label"),
+    ):
+        answer = await ask("GET", f"events?{query}")
+        assert answer.status == 400, query
+        assert name in answer.error
+
+
+async def test_nobody_sees_anothers_log(other_token):
+    message = await attempted(OK)
+    for target in ("events", "logs", f"events?messageId={message.message_id}"):
+        assert (await ask("GET", target, token=other_token)).json["events"] == []
+    assert len(await events()) == 3
+
+
+async def test_who_does_not_know_the_token_is_told_nothing():
+    assert (await ask("GET", "events", token="wrong")).status == 401
+    assert (await ask("GET", "events?qstash_token=wrong", token="")).status == 401

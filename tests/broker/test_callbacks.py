@@ -121,3 +121,14 @@ async def test_failing_failure_callback_reports_to_nobody():
         upstash_retries="0",
     )
     assert await DeadLetter.objects.acount() == await Message.objects.acount() == 2
+
+
+async def test_what_a_message_hides_its_callback_does_not_show():
+    await deliver(OK, upstash_callback=CALLBACK, upstash_redact_fields="header[X]")
+    assert (await Message.objects.aget(url=CALLBACK)).redacted == ["body"]
+
+
+async def test_callback_asks_for_no_more_retries_than_are_allowed_now(settings):
+    settings.BROKER_RETRIES = 50
+    await deliver(OK, upstash_callback=CALLBACK, upstash_callback_retries="50")
+    assert (await Message.objects.aget(url=CALLBACK)).max_retries == 50
