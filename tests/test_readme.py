@@ -7,9 +7,15 @@ import pytest
 
 from tests.processes import ROOT
 
-README = (ROOT / "README.md").read_text()
+README = "\n".join(
+    file.read_text() for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+)
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-EXCERPTS = [code for language, code in BLOCKS if language in {"python", "html"}]
+EXCERPTS = [
+    code
+    for language, code in BLOCKS
+    if language in {"python", "html"} and "qstash" not in code  # run by tests/clients/test_docs.py
+]
 COMMANDS = [line for language, code in BLOCKS if language == "sh" for line in code.splitlines()]
 
 
