@@ -10,6 +10,10 @@ import os
 import signal
 from typing import Any
 
+from broker.open_files import allow_many
+
+allow_many()
+
 wsgi_app = "jobsite.asgi:application"
 worker_class = "asgi"
 bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"

@@ -24,12 +24,16 @@ NO_LANE = "in_lanes IS NULL"
 
 
 class Wanted(NamedTuple):
-    """Who claims, when (unix ms), for how long, and how many at most."""
+    """Who claims, when (unix ms), for how long, and how many at most.
+
+    Messages to `crowded` hosts are left for later: they hold half of the dispatcher already.
+    """
 
     dispatcher: str
     now: int
     lease_ms: int
     limit: int
+    crowded: tuple[str, ...] = ()
 
 
 class Claim(NamedTuple):
@@ -63,10 +67,12 @@ def claim_from_lanes(wanted: Wanted) -> Claim:
 def find_due(what: str, wanted: Wanted) -> list[Row]:
     """Messages whose time has come and that nobody else is about to take."""
     skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    if wanted.crowded:
+        what += f" AND host NOT IN {places(1, len(wanted.crowded))}"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {what} AND due_at <= %s AND {NOT_MINE} ORDER BY due_at, id LIMIT %s{skip}",
-            [wanted.now, wanted.dispatcher, wanted.limit],
+            [*wanted.crowded, wanted.now, wanted.dispatcher, wanted.limit],
         )
         rows: list[Row] = cursor.fetchall()
     return rows
@@ -115,7 +121,7 @@ def join_lanes(wanted: Wanted) -> None:
     """Send those into their lanes whose time has come: delayed, to be retried, or lost."""
     rows = find_due(
         "id, state, account, queue_name, flow_control_key FROM broker_message WHERE in_lanes = 1",
-        wanted._replace(limit=JOIN_AT_ONCE),
+        wanted._replace(limit=JOIN_AT_ONCE, crowded=()),
     )
     again = set(recover(rows, wanted.now))
     joining = [row for row in rows if row[0] in again]

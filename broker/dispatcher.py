@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -60,6 +61,7 @@ class Dispatcher:
         self.lease_ms: int = settings.BROKER_LEASE_SECONDS * 1000
         self.pulse_ms = min(PULSE_MS, self.lease_ms // 3)
         self.in_flight: dict[int, asyncio.Task[None]] = {}
+        self.hosts: Counter[str] = Counter()  # how many of them each host holds
         self.wake = asyncio.Event()
         self.stopping, self.stopping_since = False, 0.0
         self.pulsed_at = 0
@@ -130,7 +132,8 @@ class Dispatcher:
         if room <= 0:
             return [], None
         patience = PATIENCE_SECONDS if len(self.in_flight) > BUSY else 0
-        wanted = Wanted(self.name, self.clock(), self.lease_ms, room)
+        crowded = tuple(h for h, held in self.hosts.items() if h and 2 * held >= self.limit)
+        wanted = Wanted(self.name, self.clock(), self.lease_ms, room, crowded)
         found = await writer.write(claim, wanted, patience)
         messages = self.begin(found)
         if (
@@ -150,6 +153,7 @@ class Dispatcher:
             key = claimed.keys.get(message.account, "")
             task = asyncio.create_task(self.carry(message, key), name=message.message_id)
             self.in_flight[message.id] = task
+            self.hosts[message.host] += 1
         return messages
 
     async def carry(self, message: Message, key: str) -> None:
@@ -164,6 +168,9 @@ class Dispatcher:
             await self.settle(message, outcome)
         finally:
             self.in_flight.pop(message.id, None)
+            self.hosts[message.host] -= 1
+            if not self.hosts[message.host]:
+                del self.hosts[message.host]
             self.wake.set()  # there is room again, or a next attempt to wait for
 
     async def settle(self, message: Message, outcome: Outcome) -> None:

@@ -89,4 +89,4 @@ request_started.disconnect(close_old_connections)
 request_started.disconnect(reset_queries)
 
 application = Site()
-resolve("/")  # imports the views now, not while the first message waits
+resolve("/healthz")  # imports the views now, not while the first message waits

@@ -129,7 +129,7 @@ def test_without_token_the_queue_is_ours_and_its_keys_are_derived(read):
     keys = [settings["QSTASH_CURRENT_SIGNING_KEY"], settings["QSTASH_NEXT_SIGNING_KEY"]]
     assert (settings["QUEUE_BACKEND"], settings["RUN_DISPATCHER"]) == ("embedded", True)
     assert len({*keys, settings["BROKER_TOKEN"], settings["SECRET_KEY"]}) == 4
-    assert keys[0] == again["QSTASH_CURRENT_SIGNING_KEY"] == settings["BROKER_SIGNING_KEY"]
+    assert keys[0] == again["QSTASH_CURRENT_SIGNING_KEY"] == settings["BROKER_ACCOUNTS"]["site"]["current"]
 
 
 def test_derived_keys_change_with_the_secret(read):
@@ -139,8 +139,32 @@ def test_derived_keys_change_with_the_secret(read):
 
 def test_given_keys_come_first(read):
     settings = read(QSTASH_CURRENT_SIGNING_KEY="c", QSTASH_NEXT_SIGNING_KEY="n")
-    assert settings["QSTASH_CURRENT_SIGNING_KEY"] == settings["BROKER_SIGNING_KEY"] == "c"
-    assert settings["QSTASH_NEXT_SIGNING_KEY"] == "n"
+    site = settings["BROKER_ACCOUNTS"]["site"]
+    assert (site["current"], site["next"]) == ("c", "n")
+    assert settings["QSTASH_CURRENT_SIGNING_KEY"] == "c"
+
+
+def test_further_accounts_have_tokens_and_keys_of_their_own(read):
+    accounts = read(BROKER_ACCOUNTS="shop=t1, blog=dDI=", BROKER_READ_ONLY_TOKENS="shop=r1")[
+        "BROKER_ACCOUNTS"
+    ]
+    assert list(accounts) == ["site", "shop", "blog"]
+    assert (accounts["shop"]["token"], accounts["shop"]["read_only_token"]) == ("t1", "r1")
+    assert accounts["blog"]["token"] == "dDI="
+    assert len({account["current"] for account in accounts.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "text"),
+    [
+        ("BROKER_ACCOUNTS", "shop", "must be `name=value` pairs"),
+        ("BROKER_READ_ONLY_TOKENS", "shop=r1", "there is no account 'shop'"),
+        ("BROKER_LOG_DAYS", "0", "at least 1"),
+    ],
+)
+def test_wrong_account_or_limit_is_refused(read, variable, value, text):
+    with pytest.raises(ImproperlyConfigured, match=text):
+        read(**{variable: value})
 
 
 def test_sqlite_is_durable_and_takes_turns(read):

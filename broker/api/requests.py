@@ -112,6 +112,8 @@ def endpoint(**handlers: Handler) -> Callable[..., Coroutine[Any, Any, HttpRespo
     @csrf_exempt
     async def view(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
         try:
+            if settings.BROKER_DEV_USERS and "Origin" in request.headers:
+                return refuse(403, "the published users are not for web pages")
             if not (account := account_for(given_token(request))):
                 return refuse(401, "unable to authenticate: invalid token")
             handler = handlers.get(str(request.method))

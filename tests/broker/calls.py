@@ -43,7 +43,11 @@ async def ask(
 
 
 async def exchange(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """One request, as whoever sends it has made it, and its answer."""
+    """One request, as whoever sends it has made it, and its answer.
+
+    A header's value may hold any byte, as `surrogateescape` writes it.
+    """
+    pairs = [(name.lower(), value) for name, value in headers.items()]
     path, _, query = target.partition("?")
     scope: dict[str, Any] = {
         "type": "http",
@@ -51,7 +55,7 @@ async def exchange(method: str, target: str, headers: Mapping[str, str], body: b
         "path": unquote_to_bytes(path).decode(errors="replace"),
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(name.lower().encode(), v.encode()) for name, v in headers.items()],
+        "headers": [(n.encode(), v.encode(errors="surrogateescape")) for n, v in pairs],
         "client": ("127.0.0.1", 50000),
     }
     server = ApplicationCommunicator(application, scope)

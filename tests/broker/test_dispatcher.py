@@ -1,12 +1,14 @@
 """The dispatcher by hand, one round at a time, and running: what it claims, carries, settles."""
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
 from django.db import connection
 
+from broker import open_files
 from broker.claiming import LOST
 from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
@@ -382,3 +384,30 @@ async def test_session_is_shared_and_closed_at_the_end(start):
 
 async def test_every_dispatcher_has_a_name_of_its_own():
     assert Dispatcher().name != Dispatcher().name
+
+
+async def test_host_that_does_not_answer_leaves_room_for_others(settings):
+    settings.BROKER_CONCURRENCY = 300
+    silent = [published(url="http://silent.test/", host="silent.test") for _ in range(320)]
+    await asyncio.gather(*silent)
+    dispatcher = Dispatcher(destination := Destination().hold(), lambda: NOW)
+    while (await dispatcher.claim())[0]:
+        pass
+    assert 150 <= len(dispatcher.in_flight) <= 200
+    await published(url="http://lively.test/", host="lively.test")
+    claimed, _ = await dispatcher.claim()
+    assert [message.host for message in claimed] == ["lively.test"]
+    destination.may_answer.set()
+    await asyncio.gather(*dispatcher.in_flight.values())
+    assert await dispatcher.run_once() >= 120
+
+
+def test_process_that_delivers_may_open_many_files():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        open_files.allow_many()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert soft == min(hard, open_files.MOST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -37,7 +37,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 QUICK = settings(
-    max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 
 

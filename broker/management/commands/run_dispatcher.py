@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from broker.dispatcher import GRACE_SECONDS, Dispatcher
+from broker.open_files import allow_many
 
 
 class Command(BaseCommand):
@@ -20,6 +21,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        allow_many()
         asyncio.run(run_until_signalled(Dispatcher()))
 
 
