@@ -10,7 +10,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db.models import QuerySet
 
-from broker import wakeup
+from broker import lanes, wakeup
 from broker.errors import LimitReached, NotFound, PublishError
 from broker.headers import RESERVED
 from broker.models import Schedule, new_id
@@ -93,6 +93,7 @@ def kept(options: Options) -> dict[str, list[str]]:
 @one_by_one
 def put(schedule: Schedule) -> None:
     """Store a schedule in place of any that has its id; LimitReached if there are too many."""
+    lanes.lock()  # first: who waits for it must hold no row
     same = Schedule.objects.filter(account=schedule.account, schedule_id=schedule.schedule_id)
     mine = Schedule.objects.filter(account=schedule.account)
     if not same.exists() and mine.count() >= settings.BROKER_SCHEDULES:
@@ -111,6 +112,7 @@ def put(schedule: Schedule) -> None:
 @one_by_one
 def pause(change: Change) -> None:
     """Skip a schedule's moments from now on."""
+    lanes.lock()
     if not change.schedule().update(paused=True, next_at=None):
         raise NotFound(f"there is no schedule {change.schedule_id!r}")
 
@@ -118,6 +120,7 @@ def pause(change: Change) -> None:
 @one_by_one
 def resume(change: Change) -> None:
     """Fire again from the next moment on; those of the pause are not caught up."""
+    lanes.lock()
     schedule = change.schedule().select_for_update().first()
     if schedule is None:
         raise NotFound(f"there is no schedule {change.schedule_id!r}")
@@ -130,4 +133,5 @@ def resume(change: Change) -> None:
 @one_by_one
 def delete(change: Change) -> None:
     """Delete a schedule, if it is there. What it has published is delivered all the same."""
+    lanes.lock()
     change.schedule().delete()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db.models import QuerySet
 
+from broker import lanes
 from broker.errors import LimitReached, NotFound
 from broker.models import Endpoint, UrlGroup
 from groupcommit.statements import one_by_one
@@ -49,6 +50,7 @@ def add_endpoints(change: Change) -> None:
 
     LimitReached if there are too many groups, or too many endpoints in this one.
     """
+    lanes.lock()  # first: who waits for it must hold no row
     group = UrlGroup(
         account=change.account, name=change.name, created_at=change.now, updated_at=change.now
     )
@@ -79,6 +81,7 @@ def add_endpoint(group: UrlGroup, change: EndpointChange) -> None:
 @one_by_one
 def remove_endpoints(change: Change) -> None:
     """Remove endpoints by name or URL, and the group with the last one; NotFound without it."""
+    lanes.lock()
     group = change.locked_group()
     for url, name in change.endpoints:
         given = {"url": url, "name": name}
@@ -92,6 +95,7 @@ def remove_endpoints(change: Change) -> None:
 @one_by_one
 def set_header(change: Change) -> None:
     """Replace a group's default options; NotFound without the group."""
+    lanes.lock()
     group = change.locked_group()
     group.header, group.updated_at = change.header or {}, change.now
     group.save(update_fields=["header", "updated_at"])
@@ -100,4 +104,5 @@ def set_header(change: Change) -> None:
 @one_by_one
 def delete(change: Change) -> None:
     """Delete a group with its endpoints, if it is there."""
+    lanes.lock()
     change.group().delete()

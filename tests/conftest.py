@@ -1,5 +1,6 @@
 """What many tests need: signed requests, a dispatcher to run by hand, a skip with a reason."""
 
+import fcntl
 import json
 import os
 import time
@@ -26,6 +27,15 @@ def pytest_configure(config: pytest.Config) -> None:
         collect_static()
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the PostgreSQL server that the workers have shared."""
+    factory: pytest.TempPathFactory | None = getattr(config, "_tmp_path_factory", None)
+    if factory is not None and not hasattr(config, "workerinput"):
+        note = factory.getbasetemp() / "cluster"
+        if note.exists():
+            Cluster.noted(note.read_text()).stop()
+
+
 def skip_or_fail(reason: str) -> None:
     """Skip on a user's machine; in CI everything must be installed, so fail."""
     if IN_CI:
@@ -34,15 +44,25 @@ def skip_or_fail(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A PostgreSQL server, and in it a database `site` with all tables and no rows."""
+def cluster(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Cluster:
+    """A PostgreSQL server, and in it a database `site` with all tables and no rows.
+
+    The first of pytest-xdist's workers to need it starts it for all.
+    """
     if binaries() is None:
         skip_or_fail("PostgreSQL is not installed; enable with: apt-get install postgresql")
-    with Cluster() as running:
+    ours = tmp_path_factory.getbasetemp()
+    note = (ours if worker_id == "master" else ours.parent) / "cluster"
+    with note.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if note.exists():
+            return Cluster.noted(note.read_text())
+        running = Cluster().start()
+        note.write_text(running.note)
         with psycopg.connect(running.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE site")
         migrate(f"{running.url.rpartition('/')[0]}/site")
-        yield running
+        return running
 
 
 @pytest.fixture

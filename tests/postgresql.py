@@ -34,13 +34,25 @@ def free_port() -> int:
 class Cluster:
     """Start with `with Cluster() as cluster`; stopped and deleted at the end."""
 
-    def __init__(self) -> None:
-        folder = binaries()
-        if folder is None:
+    def __init__(self, folder: str = "", port: int = 0) -> None:
+        programs = binaries()
+        if programs is None:
             raise RuntimeError("PostgreSQL is not installed: apt-get install postgresql")
-        self.binaries = folder
-        self.port = free_port()
+        self.binaries = programs
+        self.folder, self.port = folder or tempfile.mkdtemp(), port or free_port()
+        self.data = Path(self.folder) / "data"
         self.url = f"postgresql://tests@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def note(self) -> str:
+        """What another process must know of it."""
+        return f"{self.port} {self.folder}"
+
+    @classmethod
+    def noted(cls, note: str) -> Self:
+        """A cluster that another process has started."""
+        port, _, folder = note.partition(" ")
+        return cls(folder, int(port))
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs; as root, which it refuses, as its own user."""
@@ -53,20 +65,24 @@ class Cluster:
             cwd="/",
         )
 
-    def __enter__(self) -> Self:
-        self.folder = tempfile.mkdtemp()
-        self.data = Path(self.folder) / "data"
+    def start(self) -> Self:
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres")
-        self.run("initdb", "--username=tests", "--auth=trust", "--encoding=UTF8")
+        self.run("initdb", "--username=tests", "--auth=trust", "--encoding=UTF8", "--no-sync")
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
         log = str(Path(self.folder) / "log")
         self.run("pg_ctl", "-w", "-o", options, "-l", log, "start")
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def stop(self) -> None:
         self.run("pg_ctl", "-w", "-m", "immediate", "stop")
         shutil.rmtree(self.folder)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
     def new_database(self, template: str) -> str:
         """A copy of a database, which nobody may be connected to; its URL."""

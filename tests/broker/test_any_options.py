@@ -15,6 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 URL = "https://target.test/"
 YEAR_MS = 365 * 24 * 3600 * 1000
+DESTINATIONS = [URL, "", "name", "\0", "\ud800", "a b", "http://\ud800/", "http://a.test/\0"]
 OPTIONS = [
     "Callback", "Content-Based-Deduplication", "Cron", "Deduplication-Id", "Delay",
     "Failure-Callback", "Flow-Control-Key", "Flow-Control-Value", "Forward-X", "Header-Forward",
@@ -74,7 +75,7 @@ async def test_any_headers_are_taken_or_refused(headers, way, body):
 def test_whatever_is_taken_can_be_delivered_and_shown():
     ask_now = async_to_sync(ask)
 
-    @given(st.lists(options(VALUE | st.text()), max_size=3), st.sampled_from([URL, "", "a", "\0"]))
+    @given(st.lists(options(VALUE | st.text()), max_size=3), st.sampled_from(DESTINATIONS))
     @QUICK
     def publish(several, destination):
         items = [{"destination": destination, "headers": headers} for headers in several]

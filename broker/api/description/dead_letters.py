@@ -45,7 +45,7 @@ PATHS: Json = {
                     record({"deleted": whole()}, cursor=text()),
                 )
             },
-            [403, 413],
+            [413],
             parameters=SELECTORS,
             body=BODY,
         ),
@@ -60,7 +60,7 @@ PATHS: Json = {
         "delete": operation(
             "Delete a dead letter",
             {200: answers("It is deleted.", record({"deleted": whole()}))},
-            [403, 404],
+            [404],
             parameters=[DLQ_ID],
         ),
     },
@@ -73,7 +73,7 @@ PATHS: Json = {
                     record({"responses": array(ref("Receipt"))}, cursor=text()),
                 )
             },
-            [403, 412, 413],
+            [412, 413],
             parameters=[*SELECTORS, *OPTIONS],
             body=BODY,
         )
@@ -82,7 +82,7 @@ PATHS: Json = {
         "post": operation(
             "Publish the message of a dead letter anew",
             {201: answers("The new message.", ref("Receipt"))},
-            [403, 404, 412],
+            [404, 412],
             parameters=[DLQ_ID, *OPTIONS],
         )
     },

@@ -29,7 +29,7 @@ KEY = in_path(
 LIMIT = whole(minimum=1, maximum=LARGEST_INTEGER)
 PERIOD = whole(minimum=1, maximum=LONGEST_PERIOD_SECONDS)
 LIFT = text(enum=["true", "false"])
-RESET = operation("Let the rate begin anew", done("A new period begins."), [403], parameters=[KEY])
+RESET = operation("Let the rate begin anew", done("A new period begins."), parameters=[KEY])
 
 PATHS: Json = {
     "/v2/queues": {
@@ -39,7 +39,7 @@ PATHS: Json = {
         "post": operation(
             "Create a queue or change it",
             done("The queue is as asked for."),
-            [403, 412, 413],
+            [412, 413],
             body=accepts(
                 {
                     "type": "object",
@@ -63,7 +63,6 @@ PATHS: Json = {
         "delete": operation(
             "Delete a queue; its messages are still delivered",
             done("The queue is gone, if there was one."),
-            [403],
             parameters=[QUEUE],
         ),
     },
@@ -71,7 +70,7 @@ PATHS: Json = {
         "post": operation(
             "Let no message of a queue start",
             done("The queue is paused."),
-            [403, 404],
+            [404],
             parameters=[QUEUE],
         )
     },
@@ -79,7 +78,7 @@ PATHS: Json = {
         "post": operation(
             "Let a queue's messages start again",
             done("The queue is not paused."),
-            [403, 404],
+            [404],
             parameters=[QUEUE],
         )
     },
@@ -100,14 +99,13 @@ PATHS: Json = {
     },
     "/v2/flowControl/{key}/pause": {
         "post": operation(
-            "Let no message of a key start", done("The key is paused."), [403], parameters=[KEY]
+            "Let no message of a key start", done("The key is paused."), parameters=[KEY]
         )
     },
     "/v2/flowControl/{key}/resume": {
         "post": operation(
             "Let a key's messages start again",
             done("The key is not paused."),
-            [403],
             parameters=[KEY],
         )
     },
@@ -115,7 +113,6 @@ PATHS: Json = {
         "post": operation(
             "Set limits that messages cannot change; one at least",
             done("The limits are pinned."),
-            [403],
             parameters=[
                 KEY,
                 in_query("parallelism", "How many may run at once.", LIMIT),
@@ -128,7 +125,6 @@ PATHS: Json = {
         "post": operation(
             "Let messages set limits again",
             done("The limits are unpinned."),
-            [403],
             parameters=[
                 KEY,
                 in_query("parallelism", "Unpin it.", LIFT),
@@ -156,7 +152,6 @@ PATHS: Json = {
         "post": operation(
             "Let the next key sign from now on, and make a new next one",
             {200: answers("Both keys.", ref("Keys"))},
-            [403],
         )
     },
 }

@@ -57,7 +57,7 @@ PATHS: Json = {
         "delete": operation(
             "Cancel all messages that match, or simply all",
             {200: answers("How many were cancelled.", CANCELLED)},
-            [403, 413],
+            [413],
             parameters=[
                 *filters({"messageIds": "These; nothing else counts then."} | FILTERS | OF_URLS),
                 in_query("count", "Only a limit if the settings say so.", COUNT),
@@ -75,7 +75,7 @@ PATHS: Json = {
         "delete": operation(
             "Cancel a message",
             {202: answers("It will not be delivered, or not again.", CANCELLED)},
-            [403, 404],
+            [404],
             parameters=[MESSAGE_ID],
         ),
     },

@@ -8,12 +8,12 @@ type Json = dict[str, Any]
 ERRORS = {
     400: "Something asked for is wrong; `error` names it.",
     401: "There is no token, or it is unknown.",
-    403: "The token may only read, or this must not be changed.",
+    403: "The token may only read, or nobody may do this, or no web page may.",
     404: "There is nothing of this name or id.",
     412: "The account has as many of these as it may have.",
     413: "The body is larger than the settings allow.",
 }
-ALWAYS = (400, 401)
+ALWAYS = (400, 401, 403)
 
 
 def ref(name: str) -> Json:
@@ -100,7 +100,7 @@ def operation(
     parameters: Iterable[Json] = (),
     body: Json | None = None,
 ) -> Json:
-    """One method of a path: its successful answers and the errors beside 400 and 401."""
+    """One method of a path: its successful answers, and the errors that not all have."""
     refusals = {status: answers(ERRORS[status], ref("Error")) for status in {*ALWAYS, *errors}}
     responses = {str(status): answer for status, answer in sorted((success | refusals).items())}
     told: Json = {"summary": summary, "responses": responses}

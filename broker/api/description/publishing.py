@@ -91,7 +91,7 @@ PATHS: Json = {
         "post": operation(
             "Publish a message",
             PUBLISHED,
-            [403, 413],
+            [413],
             parameters=[DESTINATION, *OPTIONS, NOT_BEFORE],
             body=BODY,
         )
@@ -100,7 +100,7 @@ PATHS: Json = {
         "post": operation(
             "Publish a message into a queue, which is made if it is missing",
             PUBLISHED,
-            [403, 412, 413],
+            [412, 413],
             parameters=[
                 named("The queue", "my-queue", "queueName"),
                 DESTINATION,
@@ -119,7 +119,7 @@ PATHS: Json = {
                     array({"anyOf": [ref("Receipt"), ref("Receipts"), ref("Error")]}),
                 )
             },
-            [403, 412, 413],
+            [412, 413],
             body=accepts(array(ITEM)),
         )
     },

@@ -37,13 +37,13 @@ OWN = [
 PAUSE = operation(
     "Publish nothing until it is resumed",
     done("The schedule is paused."),
-    [403, 404],
+    [404],
     parameters=[SCHEDULE],
 )
 RESUME = operation(
     "Publish again, from the next moment on",
     done("The schedule is not paused."),
-    [403, 404],
+    [404],
     parameters=[SCHEDULE],
 )
 
@@ -58,7 +58,7 @@ PATHS: Json = {
         "post": operation(
             "Publish a message again and again",
             {200: answers("The schedule's id.", record({"scheduleId": text()}))},
-            [403, 412, 413],
+            [412, 413],
             parameters=[DESTINATION | {"name": "idOrDestination"}, *OWN, *OPTIONS],
             body=BODY,
         ),
@@ -71,7 +71,6 @@ PATHS: Json = {
         "delete": operation(
             "Delete a schedule; what it has published is delivered all the same",
             done("The schedule is gone, if there was one."),
-            [403],
             parameters=[ID_ALONE],
         ),
     },

@@ -44,7 +44,7 @@ PATHS: Json = {
         "patch": operation(
             "Replace the options that its messages have by default",
             done("These are the options."),
-            [403, 404, 413],
+            [404, 413],
             parameters=[GROUP],
             body=accepts(
                 {
@@ -63,7 +63,6 @@ PATHS: Json = {
         "delete": operation(
             "Delete a URL group",
             done("The group is gone, if there was one."),
-            [403],
             parameters=[GROUP],
         ),
     },
@@ -71,14 +70,14 @@ PATHS: Json = {
         "post": operation(
             "Add endpoints or change them, by name, else by URL",
             done("The endpoints belong to the group, which is made if it is missing."),
-            [403, 412, 413],
+            [412, 413],
             parameters=[GROUP],
             body=endpoints(required=["url"]),
         ),
         "delete": operation(
             "Remove endpoints by name or URL, and with the last one the group",
             done("The endpoints do not belong to the group."),
-            [403, 404, 413],
+            [404, 413],
             parameters=[GROUP],
             body=endpoints(),
         ),
