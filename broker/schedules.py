@@ -12,6 +12,7 @@ from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+from django.db import transaction
 
 from broker.errors import PublishError
 from broker.models import Schedule
@@ -39,9 +40,9 @@ def next_moment(cron: str, after: int) -> int | None:
         if len(expression.split()) != 5:
             raise CronSimError("it needs five fields: minute hour day month weekday")
         moments = CronSim(expression, datetime.fromtimestamp(after / 1000, zone))
-        return int(next(moments).timestamp() * 1000)
-    except StopIteration:
-        return None
+        # In the hour that comes twice, the first one found may be over already.
+        found = (int(moment.timestamp() * 1000) for moment in moments)
+        return next((moment for moment in found if moment > after), None)
     except (CronSimError, ValueError, OSError, KeyError) as error:
         raise PublishError(f"Upstash-Cron {cron[:100]!r} cannot be read: {error}") from error
 
@@ -52,8 +53,13 @@ def publish_due(now: int) -> int:
     fired = 0
     for schedule in due[:AT_ONCE]:
         moment = schedule.next_at
-        upcoming = next_moment(schedule.cron, max(now, moment or 0))
-        moved = Schedule.objects.filter(pk=schedule.pk, next_at=moment).update(next_at=upcoming)
+        unmoved = Schedule.objects.filter(pk=schedule.pk, next_at=moment)
+        try:
+            upcoming = next_moment(schedule.cron, max(now, moment or 0))
+        except PublishError as error:  # its time zone may have been abolished
+            unmoved.update(next_at=None, error=str(error))
+            continue
+        moved = unmoved.update(next_at=upcoming)
         if moved and moment is not None and now - moment <= LATEST_MS:
             fire(schedule, now)
             fired += 1
@@ -62,14 +68,14 @@ def publish_due(now: int) -> int:
 
 def fire(schedule: Schedule, now: int) -> None:
     """Store a schedule's messages, or the reason why there are none."""
-    messages, error = [], ""
+    receipts, error = [], ""
     try:
-        messages = messages_for(publication(schedule), now)
+        with transaction.atomic():
+            receipts = store(messages_for(publication(schedule), now))
     except PublishError as refusal:
         error = str(refusal)
         logger.warning("cannot publish", extra={"schedule": schedule.schedule_id, "error": error})
-    store(messages)
-    schedule.last_messages = [message.message_id for message in messages]
+    schedule.last_messages = [receipt.message_id for receipt in receipts]
     schedule.last_at, schedule.error = now, error
     schedule.save(update_fields=["last_at", "last_messages", "error"])
 
