@@ -15,6 +15,7 @@ from broker.models import Message
 from broker.options import Options, read_fields
 from broker.publishing import Receipt, store
 from groupcommit.statements import one_by_one, places
+from groupcommit.writer import begin_with
 
 # What a new message takes over from the old one: all but its state and its deduplication key.
 KEPT = (
@@ -45,12 +46,14 @@ class Taking(NamedTuple):
     now: int
 
 
+@begin_with(lanes.lock_for_all)
 @one_by_one
 def delete(taking: Taking) -> int:
     """Delete dead letters; how many of them there were."""
     return len(take(taking))
 
 
+@begin_with(lanes.lock_for_all)
 @one_by_one
 def retry(taking: Taking) -> list[Receipt]:
     """Publish the messages of dead letters anew and remove the letters, oldest first.

@@ -23,7 +23,7 @@ from broker import delivery, wakeup
 from broker.claiming import Claim, Wanted, claim, claim_from_lanes, give_back, renew
 from broker.delivery import Outcome
 from broker.models import Message, Pulse, now_ms, remove_stale_pulses
-from broker.retention import sweep
+from broker.retention import sweep, sweep_lanes
 from broker.settling import Settlement, settle_all
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
@@ -194,6 +194,8 @@ class Dispatcher:
         while True:
             try:
                 more = await writer.write(sweep, self.clock(), PATIENCE_SECONDS)
+                if not more:
+                    await writer.write(sweep_lanes, self.clock(), PATIENCE_SECONDS)
             except Exception:
                 logger.exception("cannot forget what is old, trying again")
                 more = False

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from django.db.models import Count, QuerySet
 
-from broker import lanes, wakeup
+from broker import wakeup
+from broker.changes import refusable
 from broker.models import FlowControl, Message
-from groupcommit.statements import insert_all, one_by_one
+from groupcommit.statements import insert_all
 
 
 class Change(NamedTuple):
@@ -31,10 +32,9 @@ class Standing(NamedTuple):
     running: int
 
 
-@one_by_one
+@refusable
 def change(wanted: Change) -> None:
     """Change a key, creating it on demand, and have its lane looked at."""
-    lanes.lock()
     account, key, now, values = wanted
     insert_all([FlowControl(account=account, name=key, created_at=now)], key="id")
     found = FlowControl.objects.filter(account=account, name=key)

@@ -10,14 +10,15 @@ Everything here runs in a transaction that has called `lock` first.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from broker.errors import LimitReached
-from broker.models import FlowControl, Message, Queue
+from broker.models import CARRIED, FlowControl, Message, Queue
 from groupcommit.statements import insert_all, update_all, update_returning
 
 # Any number, the same everywhere: PostgreSQL's name for "the lanes".
@@ -32,6 +33,11 @@ def lock() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+
+
+def lock_for_all(arguments: list[Any]) -> None:
+    """Lock before a batch of writes that all need it."""
+    lock()
 
 
 def enter(messages: Iterable[Message]) -> None:
@@ -65,15 +71,18 @@ def make_lanes(messages: list[Message]) -> None:
     queues = dict.fromkeys((m.account, m.queue_name) for m in messages if m.queue_name)
     if queues:
         made = insert_all([Queue(account=a, name=name) for a, name in queues], key="id")
-        for account in {account for account, _ in queues} if made else ():
-            if Queue.objects.filter(account=account).count() > settings.BROKER_QUEUES:
-                raise LimitReached(f"quota maxQueues exceeded: {settings.BROKER_QUEUES}")
-        update_all(
+        revived = update_all(
             "WITH v(account, name) AS ({rows}) UPDATE broker_queue SET parallelism = 1,"
             " paused = FALSE, deleted = FALSE FROM v WHERE broker_queue.account = v.account"
             " AND broker_queue.name = v.name AND deleted",
             list(queues),
         )
+        for account in {account for account, _ in queues} if made or revived else ():
+            if (
+                Queue.objects.filter(account=account, deleted=False).count()
+                > settings.BROKER_QUEUES
+            ):
+                raise LimitReached(f"quota maxQueues exceeded: {settings.BROKER_QUEUES}")
     flows = {(m.account, m.flow_control_key): m for m in messages if m.flow_control_key}
     if flows:
         insert_all([FlowControl(account=a, name=key) for a, key in flows], key="id")
@@ -166,17 +175,7 @@ def run_queue(queue: Queue, now: int, room: int) -> list[int]:
 
     Those with a flow control key go on to its lane, the others may start.
     """
-    standing = Message.objects.filter(account=queue.account, lane=queue.key).order_by("place", "id")
-    going: list[tuple[int, str | None]] = []
-    if not queue.paused:
-        fields = ("id", "flow_control_key")
-        going += standing.filter(slot__isnull=False).values_list(*fields)[:room]
-        slots = Message.objects.filter(
-            account=queue.account, queue_name=queue.name, slot__isnull=False
-        )
-        free = queue.parallelism - slots.values("slot").distinct().count()
-        free = max(0, min(free, room - len(going)))
-        going += standing.filter(slot__isnull=True).values_list(*fields)[:free]
+    going = [] if queue.paused else choose(queue, room)
     more = len(going) == room and not queue.paused
     Queue.objects.filter(pk=queue.pk).update(due_at=now if more else None)
     keyed = [(message, key) for message, key in going if key]
@@ -186,6 +185,27 @@ def run_queue(queue: Queue, now: int, room: int) -> list[int]:
             lane=first_lane(None, key), place=place, slot=Coalesce(F("slot"), F("id"))
         )
     return [message for message, key in going if not key]
+
+
+def choose(queue: Queue, room: int) -> list[tuple[int, str | None]]:
+    """The messages in a queue's lane whose turn it is, each with its flow control key.
+
+    There may be more slots than the queue's parallelism, if that has been lowered: then those
+    that hold one take turns.
+    """
+    fields = ("id", "flow_control_key", "slot")
+    standing = Message.objects.filter(account=queue.account, lane=queue.key).order_by("place", "id")
+    held = Message.objects.filter(account=queue.account, queue_name=queue.name, slot__isnull=False)
+    gone = Q(state__in=CARRIED) | Q(lane__startswith=f"{FlowControl.kind}:")
+    running = set(held.filter(gone).values_list("slot", flat=True))
+    going: list[tuple[int, str | None]] = []
+    for message, key, slot in standing.filter(slot__isnull=False).values_list(*fields):
+        if len(going) < room and (slot in running or len(running) < queue.parallelism):
+            running.add(slot)
+            going.append((message, key))
+    free = queue.parallelism - held.values("slot").distinct().count()
+    newcomers = standing.filter(slot__isnull=True).values_list(*fields[:2])
+    return going + list(newcomers[: max(0, min(free, room - len(going)))])
 
 
 def run_flow(flow: FlowControl, now: int, room: int) -> list[int]:

@@ -13,9 +13,10 @@ from django.conf import settings
 
 from broker import lanes, wakeup
 from broker.models import Event, Message, State, UrlGroup, now_ms
-from broker.options import Options, checked_name, checked_options, read_fields, yes
+from broker.options import NAME, Options, checked_name, checked_options, read_fields, yes
 from groupcommit.statements import insert_all
 from groupcommit.transactions import write_transaction
+from groupcommit.writer import begin_with
 
 
 class Publication(NamedTuple):
@@ -34,7 +35,7 @@ class Publication(NamedTuple):
     @property
     def names_group(self) -> bool:
         """Whether the destination cannot be a URL, so that it must be a group's name."""
-        return not {"/", ":"} & set(self.destination)
+        return bool(NAME.fullmatch(self.destination))
 
 
 class Receipt(NamedTuple):
@@ -136,9 +137,14 @@ def store(messages: list[Message]) -> list[Receipt]:
     return receipts
 
 
-def store_lists(lists: Iterable[list[Message]]) -> list[list[Receipt]]:
+def lock_if_laned(lists: list[list[Message]]) -> None:
+    if any(message.has_lane for messages in lists for message in messages):
+        lanes.lock()
+
+
+@begin_with(lock_if_laned)
+def store_lists(lists: list[list[Message]]) -> list[list[Receipt]]:
     """Store several lists of messages at once; the receipts of each. For the writer."""
-    lists = list(lists)
     receipts = iter(store([message for messages in lists for message in messages]))
     return [[next(receipts) for _ in messages] for messages in lists]
 

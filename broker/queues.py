@@ -10,11 +10,12 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db.models import F, QuerySet
 
-from broker import lanes, wakeup
+from broker import wakeup
+from broker.changes import refusable
 from broker.errors import LimitReached, NotFound
 from broker.models import FlowControl, Message, Queue, State
 from broker.options import LARGEST_INTEGER
-from groupcommit.statements import insert_all, one_by_one
+from groupcommit.statements import insert_all
 
 
 class Change(NamedTuple):
@@ -48,10 +49,9 @@ def unfinished(account: str) -> QuerySet[Message]:
     )
 
 
-@one_by_one
+@refusable
 def upsert(change: Change) -> None:
     """Create a queue, or change it; LimitReached if the account has too many."""
-    lanes.lock()
     new = {"parallelism": 1, "paused": False, "created_at": change.now} | change.values()
     made = bool(insert_all([Queue(account=change.account, name=change.name, **new)], key="id"))
     if not made:
@@ -61,10 +61,9 @@ def upsert(change: Change) -> None:
     apply(change)
 
 
-@one_by_one
+@refusable
 def change_existing(change: Change) -> None:
     """Change a queue that is there; NotFound if it is not."""
-    lanes.lock()
     if not apply(change):
         raise NotFound(f"there is no queue {change.name!r}")
 
@@ -91,10 +90,9 @@ def send_back(change: Change) -> None:
     ahead.update(lane=lane)
 
 
-@one_by_one
+@refusable
 def delete(change: Change) -> None:
     """Delete a queue, if it is there; with messages in it, it stays out of sight until they end."""
-    lanes.lock()
     queue = change.queue().filter(deleted=False)
     if unfinished(change.account).filter(queue_name=change.name).exists():
         queue.update(deleted=True, paused=False, due_at=change.now, updated_at=change.now)

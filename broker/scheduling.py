@@ -10,14 +10,14 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db.models import QuerySet
 
-from broker import lanes, wakeup
+from broker import wakeup
+from broker.changes import refusable
 from broker.errors import LimitReached, NotFound, PublishError
 from broker.headers import RESERVED
 from broker.models import Schedule, new_id
 from broker.options import FORWARD, OWN_TO_CLIENT, Options, checked_name, text, yes
 from broker.publishing import Publication
 from broker.schedules import next_moment
-from groupcommit.statements import one_by_one
 
 LONGEST_CRON = 255
 ABOUT_THE_SCHEDULE = {"upstash-cron", "upstash-schedule-id", "upstash-header-forward"}
@@ -90,10 +90,9 @@ def kept(options: Options) -> dict[str, list[str]]:
     return found
 
 
-@one_by_one
+@refusable
 def put(schedule: Schedule) -> None:
     """Store a schedule in place of any that has its id; LimitReached if there are too many."""
-    lanes.lock()  # first: who waits for it must hold no row
     same = Schedule.objects.filter(account=schedule.account, schedule_id=schedule.schedule_id)
     mine = Schedule.objects.filter(account=schedule.account)
     if not same.exists() and mine.count() >= settings.BROKER_SCHEDULES:
@@ -109,18 +108,16 @@ def put(schedule: Schedule) -> None:
     wakeup.on_commit()
 
 
-@one_by_one
+@refusable
 def pause(change: Change) -> None:
     """Skip a schedule's moments from now on."""
-    lanes.lock()
     if not change.schedule().update(paused=True, next_at=None):
         raise NotFound(f"there is no schedule {change.schedule_id!r}")
 
 
-@one_by_one
+@refusable
 def resume(change: Change) -> None:
     """Fire again from the next moment on; those of the pause are not caught up."""
-    lanes.lock()
     schedule = change.schedule().select_for_update().first()
     if schedule is None:
         raise NotFound(f"there is no schedule {change.schedule_id!r}")
@@ -130,8 +127,7 @@ def resume(change: Change) -> None:
         wakeup.on_commit()
 
 
-@one_by_one
+@refusable
 def delete(change: Change) -> None:
     """Delete a schedule, if it is there. What it has published is delivered all the same."""
-    lanes.lock()
     change.schedule().delete()

@@ -9,10 +9,9 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db.models import QuerySet
 
-from broker import lanes
+from broker.changes import refusable
 from broker.errors import LimitReached, NotFound
 from broker.models import Endpoint, UrlGroup
-from groupcommit.statements import one_by_one
 
 # To try options with that are not for one URL.
 ANY_URL = "https://url.of.an.endpoint/"
@@ -44,13 +43,12 @@ class Change(NamedTuple):
         return group
 
 
-@one_by_one
+@refusable
 def add_endpoints(change: Change) -> None:
     """Add endpoints or change them, and make the group if it is missing.
 
     LimitReached if there are too many groups, or too many endpoints in this one.
     """
-    lanes.lock()  # first: who waits for it must hold no row
     group = UrlGroup(
         account=change.account, name=change.name, created_at=change.now, updated_at=change.now
     )
@@ -78,10 +76,9 @@ def add_endpoint(group: UrlGroup, change: EndpointChange) -> None:
         Endpoint.objects.create(group=group, url=url, name=name)
 
 
-@one_by_one
+@refusable
 def remove_endpoints(change: Change) -> None:
     """Remove endpoints by name or URL, and the group with the last one; NotFound without it."""
-    lanes.lock()
     group = change.locked_group()
     for url, name in change.endpoints:
         given = {"url": url, "name": name}
@@ -92,17 +89,15 @@ def remove_endpoints(change: Change) -> None:
         group.delete()
 
 
-@one_by_one
+@refusable
 def set_header(change: Change) -> None:
     """Replace a group's default options; NotFound without the group."""
-    lanes.lock()
     group = change.locked_group()
     group.header, group.updated_at = change.header or {}, change.now
     group.save(update_fields=["header", "updated_at"])
 
 
-@one_by_one
+@refusable
 def delete(change: Change) -> None:
     """Delete a group with its endpoints, if it is there."""
-    lanes.lock()
     change.group().delete()

@@ -43,6 +43,20 @@ DEADLOCK = "40P01"
 DEADLOCK_TRIES = 5
 
 
+def begin_with[A, R](lock: Callable[[list[A]], None]) -> Callable[[Write[A, R]], Write[A, R]]:
+    """Have `lock` called with a write's arguments before anything else of its batch.
+
+    For a lock that others hold while they wait for rows: a batch that has rows already and
+    then asked for it would never get it, nor would they get their rows.
+    """
+
+    def mark(write: Write[A, R]) -> Write[A, R]:
+        write.begin = lock  # type: ignore[attr-defined]
+        return write
+
+    return mark
+
+
 class Pending(NamedTuple):
     """A write, and who waits for it: a coroutine on `loop`, or a thread if that is None."""
 
@@ -131,6 +145,9 @@ def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
     answers: list[tuple[Pending, Any]] = []
     try:
         with write_transaction():
+            for write, callers in by_write.items():
+                if begin := getattr(write, "begin", None):
+                    begin([caller.argument for caller in callers])
             for write, callers in by_write.items():
                 results = write([caller.argument for caller in callers])
                 answers += zip(callers, results, strict=True)

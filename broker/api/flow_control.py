@@ -13,6 +13,7 @@ from django.http import JsonResponse
 
 from broker import flow_control
 from broker.api.requests import Call, read, unquoted
+from broker.changes import make
 from broker.errors import NotFound, PublishError
 from broker.flow_control import Change, Standing, pinned, standings
 from broker.models import CARRIED, FlowControl, Message, now_ms
@@ -22,7 +23,6 @@ from broker.options import (
     LARGEST_KEY,
     LONGEST_PERIOD_SECONDS,
 )
-from groupcommit.writer import writer
 
 PREFIX = "/v2/flowControl/"
 MOST_KEYS = 1000
@@ -53,7 +53,7 @@ async def change_key(call: Call) -> JsonResponse:
         raise NotFound(f"a key knows {', '.join(VERBS)}, not {verb[:100]!r}")
     now = now_ms()
     change = Change(call.account, key_in(part), now, VERBS[verb](call, now))
-    await writer.write(flow_control.change, change)
+    await make(flow_control.change, change)
     return JsonResponse({})
 
 

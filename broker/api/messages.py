@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.http import JsonResponse
 
+from broker import lanes
 from broker.api.filters import (
     COLUMNS,
     DATES,
@@ -29,7 +30,7 @@ from broker.cancelling import cancel
 from broker.errors import NotFound
 from broker.models import WAITING, Message, State, now_ms
 from groupcommit.statements import one_by_one
-from groupcommit.writer import writer
+from groupcommit.writer import begin_with, writer
 
 KNOWN = [name for name in COLUMNS if name != "messageId"]
 KNOWN += ["label", *DATES, "messageIds", *SELECTORS]
@@ -104,6 +105,7 @@ def keys(messages: QuerySet[Message]) -> list[int]:
     return sorted(messages.values_list("id", flat=True))
 
 
+@begin_with(lanes.lock_for_all)
 @one_by_one
 def cancel_each(messages: list[int]) -> int:
     """Cancel messages by primary key; how many there were to cancel."""

@@ -13,11 +13,20 @@ from broker.api.requests import Call, read
 from broker.errors import PublishError, TooLarge
 from broker.models import Message, now_ms
 from broker.options import checked_options
-from broker.publishing import Publication, Receipt, messages_for, store_lists
+from broker.publishing import Publication, Receipt, lock_if_laned, messages_for, store_lists
 from groupcommit.statements import one_by_one
-from groupcommit.writer import writer
+from groupcommit.writer import begin_with, writer
 
-store_batch = one_by_one(store_lists)
+
+def lock_if_any_laned(batches: list[list[list[Message]]]) -> None:
+    lock_if_laned([messages for lists in batches for messages in lists])
+
+
+@begin_with(lock_if_any_laned)
+@one_by_one
+def store_batch(lists: list[list[Message]]) -> list[list[Receipt]]:
+    """Store what a batch comes to."""
+    return store_lists(lists)
 
 
 async def publish_message(call: Call) -> JsonResponse:

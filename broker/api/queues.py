@@ -11,11 +11,11 @@ from django.http import JsonResponse
 
 from broker import queues
 from broker.api.requests import Call, read
+from broker.changes import make
 from broker.errors import NotFound, PublishError
 from broker.models import Queue, now_ms
 from broker.options import LARGEST_INTEGER, checked_name
 from broker.queues import Change
-from groupcommit.writer import writer
 
 
 async def upsert_queue(call: Call) -> JsonResponse:
@@ -33,7 +33,7 @@ async def upsert_queue(call: Call) -> JsonResponse:
     if paused is not None and not isinstance(paused, bool):
         raise PublishError("paused must be true or false")
     change = Change(call.account, checked_name(name, "queueName"), now_ms(), parallelism, paused)
-    await writer.write(queues.upsert, change)
+    await make(queues.upsert, change)
     return JsonResponse({})
 
 
@@ -58,19 +58,19 @@ async def show_queue(call: Call, name: str) -> JsonResponse:
 
 async def delete_queue(call: Call, name: str) -> JsonResponse:
     """Delete a queue, if there is one; its messages are still delivered."""
-    await writer.write(queues.delete, change_of(call, name))
+    await make(queues.delete, change_of(call, name))
     return JsonResponse({})
 
 
 async def pause_queue(call: Call, name: str) -> JsonResponse:
     """Let no message of a queue start any more; those being delivered go on."""
-    await writer.write(queues.change_existing, change_of(call, name)._replace(paused=True))
+    await make(queues.change_existing, change_of(call, name)._replace(paused=True))
     return JsonResponse({})
 
 
 async def resume_queue(call: Call, name: str) -> JsonResponse:
     """Let them start again."""
-    await writer.write(queues.change_existing, change_of(call, name)._replace(paused=False))
+    await make(queues.change_existing, change_of(call, name)._replace(paused=False))
     return JsonResponse({})
 
 

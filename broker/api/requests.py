@@ -118,7 +118,9 @@ def endpoint(**handlers: Handler) -> Callable[..., Coroutine[Any, Any, HttpRespo
                 return refuse(401, "unable to authenticate: invalid token")
             handler = handlers.get(str(request.method))
             if handler is None:
-                return refuse(405, f"use {' or '.join(handlers)}, not {request.method}")
+                answer = refuse(405, f"use {' or '.join(handlers)}, not {request.method}")
+                answer["Allow"] = ", ".join(handlers)
+                return answer
             if account.read_only and request.method != "GET":
                 return refuse(403, "this token may only read")
             return await handler(Call(request, account.name), *args, **kwargs)

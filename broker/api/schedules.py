@@ -15,13 +15,13 @@ from broker import scheduling
 from broker.api.publish import prepare, read_publication
 from broker.api.requests import Call, read
 from broker.api.shown import present, shown_message
+from broker.changes import make
 from broker.errors import NotFound, PublishError
 from broker.models import Message, Schedule, State, now_ms
 from broker.options import checked_name, read_fields
 from broker.schedules import publication
 from broker.scheduling import Change
 from broker.url_groups import ANY_URL
-from groupcommit.writer import writer
 
 LOOKED_UP_AT_ONCE = 1000
 # Of what a schedule publishes, what its JSON says in other words or not at all.
@@ -36,7 +36,7 @@ async def create_schedule(call: Call, name: str = "") -> JsonResponse:
     """
     schedule = scheduling.new_schedule(read_publication(call, "/v2/schedules/"), now_ms())
     await prepare(publication(schedule))  # refuses whatever publishing would refuse later
-    await writer.write(scheduling.put, schedule)
+    await make(scheduling.put, schedule)
     return JsonResponse({"scheduleId": schedule.schedule_id})
 
 
@@ -56,19 +56,19 @@ async def show_schedule(call: Call, name: str) -> JsonResponse:
 
 async def delete_schedule(call: Call, name: str) -> JsonResponse:
     """Delete a schedule, if there is one."""
-    await writer.write(scheduling.delete, change_of(call, name))
+    await make(scheduling.delete, change_of(call, name))
     return JsonResponse({})
 
 
 async def pause_schedule(call: Call, name: str) -> JsonResponse:
     """Publish nothing until the schedule is resumed."""
-    await writer.write(scheduling.pause, change_of(call, name))
+    await make(scheduling.pause, change_of(call, name))
     return JsonResponse({})
 
 
 async def resume_schedule(call: Call, name: str) -> JsonResponse:
     """Publish again, from the next moment on."""
-    await writer.write(scheduling.resume, change_of(call, name))
+    await make(scheduling.resume, change_of(call, name))
     return JsonResponse({})
 
 

@@ -11,13 +11,13 @@ from django.http import JsonResponse
 
 from broker import url_groups
 from broker.api.requests import Call, read
+from broker.changes import make
 from broker.errors import NotFound, PublishError
 from broker.headers import canonical
 from broker.models import UrlGroup, now_ms
 from broker.options import checked_name, checked_options, checked_url, quoted
 from broker.publishing import Publication, message_to
 from broker.url_groups import ANY_URL, Change, EndpointChange
-from groupcommit.writer import writer
 
 
 async def list_groups(call: Call) -> JsonResponse:
@@ -40,7 +40,7 @@ async def add_endpoints(call: Call, name: str) -> JsonResponse:
     endpoints = tuple(endpoints_in(call.json()))
     if not all(endpoint.url for endpoint in endpoints):
         raise PublishError("every one of endpoints needs a url")
-    await writer.write(url_groups.add_endpoints, change._replace(endpoints=endpoints))
+    await make(url_groups.add_endpoints, change._replace(endpoints=endpoints))
     return JsonResponse({})
 
 
@@ -48,7 +48,7 @@ async def remove_endpoints(call: Call, name: str) -> JsonResponse:
     """Remove `{"endpoints": [{"name"} or {"url"}]}`, and with the last one the group."""
     change = change_of(call, name)
     endpoints = tuple(endpoints_in(call.json()))
-    await writer.write(url_groups.remove_endpoints, change._replace(endpoints=endpoints))
+    await make(url_groups.remove_endpoints, change._replace(endpoints=endpoints))
     return JsonResponse({})
 
 
@@ -63,13 +63,13 @@ async def set_headers(call: Call, name: str) -> JsonResponse:
         raise PublishError("headers must be an object of texts or lists of texts")
     options = checked_options(headers)
     message_to(ANY_URL, Publication(ANY_URL, options, b""), now_ms())
-    await writer.write(url_groups.set_header, change._replace(header=options))
+    await make(url_groups.set_header, change._replace(header=options))
     return JsonResponse({})
 
 
 async def delete_group(call: Call, name: str) -> JsonResponse:
     """Delete a group, if there is one."""
-    await writer.write(url_groups.delete, change_of(call, name))
+    await make(url_groups.delete, change_of(call, name))
     return JsonResponse({})
 
 

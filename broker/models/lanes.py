@@ -82,6 +82,8 @@ class FlowControl(Lane):
 
     def started(self, now: int) -> int:
         """How many have started in the window that is open now."""
-        over = now >= self.window_started_at + 1000 * self.period_seconds
-        # A clock that was set back would leave a window open for as long.
-        return 0 if over or now < self.window_started_at else self.window_count
+        period = 1000 * self.period_seconds
+        # Another machine's clock may be a little behind; one that was set back by more than
+        # a period must not leave the window open for as long.
+        begun = self.window_started_at - period < now < self.window_started_at + period
+        return self.window_count if begun else 0

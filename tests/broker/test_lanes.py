@@ -156,6 +156,18 @@ def test_lowered_parallelism_holds_for_those_that_wait():
     assert names(take()) == ["c"]
 
 
+def test_lowered_parallelism_holds_for_those_that_are_retried():
+    Queue.objects.create(account="site", name="q", parallelism=3)
+    for message in (queued(*"abc"), take())[1]:
+        finish(message, ERROR)
+    Queue.objects.update(parallelism=1)
+    Message.objects.update(due_at=NOW)
+    for name in "abc":
+        [message] = take()
+        assert names([message]) == [name]
+        finish(message)
+
+
 def test_delayed_message_joins_when_its_time_has_come():
     queued("late", not_before=NOW + 1000, due_at=NOW + 1000)
     queued("a", "b")
@@ -308,3 +320,16 @@ def test_queues_beyond_the_limit_are_refused(settings):
     queued("a")
     with pytest.raises(ValueError, match="quota maxQueues exceeded: 1"):
         published("b", queue_name="another")
+
+
+def test_deleted_queue_counts_no_longer(settings):
+    settings.BROKER_QUEUES = 1
+    queued("a")
+    Queue.objects.update(deleted=True)
+    published("b", queue_name="another")
+
+
+def test_window_holds_for_a_clock_that_is_a_little_behind():
+    limited("a", "b", rate=1, period=10)
+    assert names(take("one", NOW + 500)) == ["a"]
+    assert take("two", NOW) == []

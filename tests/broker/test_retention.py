@@ -14,6 +14,7 @@ pytestmark = pytest.mark.django_db
 
 def sweep(now: int) -> bool:
     [more] = retention.sweep([now])
+    retention.sweep_lanes([now])
     return more
 
 

@@ -110,7 +110,9 @@ class Model:
     def run_lanes(self, now: int) -> list[Copy]:
         going = []
         if self.may_run("queue", now) and not self.paused:
+            running = sum(c.slot and (c.stands == "key" or c.holder != "") for c in self.messages)
             let_go = [c for c in self.line("queue") if c.slot]
+            let_go = let_go[: max(0, self.parallelism - running)]
             slots = sum(c.slot for c in self.messages)
             newcomers = [c for c in self.line("queue") if not c.slot]
             let_go += newcomers[: max(0, self.parallelism - slots)]

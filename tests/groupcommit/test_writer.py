@@ -11,7 +11,7 @@ from psycopg.errors import DeadlockDetected
 
 from broker.models import Event, Pulse
 from groupcommit.statements import insert_all, one_by_one
-from groupcommit.writer import writer
+from groupcommit.writer import begin_with, writer
 from tests.elsewhere import elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -213,6 +213,24 @@ async def test_batch_has_a_limit_and_the_rest_follows(pulses, release):
     release.set()
     assert await writes == names
     assert [len(batch) for batch in pulses.batches] == [500, 100]
+
+
+def test_lock_is_taken_before_anything_else_of_its_batch(release):
+    steps = []
+
+    def note_write(names: list[str]) -> list[str]:
+        steps.append("write")
+        return names
+
+    @begin_with(lambda names: steps.append("lock"))
+    def note_locked_write(names: list[str]) -> list[str]:
+        steps.append("locked write")
+        return names
+
+    futures = [writer.submit(note_write, "a"), writer.submit(note_locked_write, "b")]
+    release.set()
+    assert [future.result(5) for future in futures] == ["a", "b"]
+    assert steps == ["lock", "write", "locked write"]
 
 
 def test_victim_of_a_deadlock_runs_again():
