@@ -1,6 +1,7 @@
 """A target that costs next to nothing: answers every POST with 200 and notes when it came.
 
-`GET /` tells what it has seen: {"requests": n, "first": {job id: unix seconds}}.
+`GET /` tells what it has seen: {"requests": n, "first": {job id: unix seconds}}. A number of
+seconds on the command line lets every POST wait that long for its answer.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 first: dict[str, float] = {}
 requests = 0
+wait_seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 
 
 class Sink(asyncio.Protocol):
@@ -45,7 +47,11 @@ class Sink(asyncio.Protocol):
                 requests += 1
                 if key := KEY.search(head):
                     first.setdefault(key[1].decode(), time.time())
-                self.transport.write(ANSWER)
+                if wait_seconds:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(wait_seconds, self.transport.write, ANSWER)
+                else:
+                    self.transport.write(ANSWER)
 
 
 async def main() -> None:

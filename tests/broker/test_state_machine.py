@@ -79,7 +79,7 @@ class Model:
         return True
 
     def line(self, name: str) -> list[Copy]:
-        return sorted((c for c in self.messages if c.stands == name), key=lambda c: c.place)
+        return sorted((c for c in self.messages if c.stands == name), key=lambda c: (c.place, c.pk))
 
     def end(self, copy: Copy, state: str, now: int) -> None:
         copy.state, copy.slot, copy.stands, copy.holder = state, False, "", ""
@@ -212,12 +212,14 @@ class Machine(RuleBasedStateMachine):
     @rule(paused=st.booleans(), parallelism=st.integers(1, 3))
     def change_queue(self, paused: bool, parallelism: int) -> None:
         queues.upsert([Change("site", "q", self.now, parallelism=parallelism, paused=paused)])
-        self.model.paused, self.model.parallelism = paused, parallelism
-        self.model.look_at["queue"] = self.now
-        if paused:
+        if paused or parallelism < self.model.parallelism:
             for copy in self.model.line("key"):
                 if copy.queue:
                     copy.stands = "queue"
+                    if copy.state == "CREATED":
+                        copy.slot, copy.place = False, 0
+        self.model.paused, self.model.parallelism = paused, parallelism
+        self.model.look_at["queue"] = self.now
 
     @rule(dispatcher=st.sampled_from(DISPATCHERS))
     def stop_dispatcher(self, dispatcher: str) -> None:
@@ -293,7 +295,7 @@ def test_tables_and_model_never_differ():
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=40,
+            max_examples=30,
             phases=[Phase.generate],
             stateful_step_count=40,
             deadline=None,
