@@ -31,13 +31,16 @@ def test_it_prints_where_to_click_and_which_queue(command, settings, addr, ipv6,
     settings.RUN_DISPATCHER = False
     command.addr, command._raw_ipv6 = addr, ipv6
     command.on_bind(8123)
-    assert f"Open {url} and click. Queue: embedded." in command.stdout.getvalue()
+    said = command.stdout.getvalue()
+    assert f"Open {url} and click. Queue: embedded." in said
+    assert f"QSTASH_URL={url.rstrip('/')} QSTASH_TOKEN={settings.BROKER_TOKEN}" in said
 
 
 def test_it_names_the_hosted_queue(command, hosted, settings):
     settings.RUN_DISPATCHER = False
     command.on_bind(8123)
     assert "Queue: hosted QStash." in command.stdout.getvalue()
+    assert "QSTASH_TOKEN" not in command.stdout.getvalue()
 
 
 def test_request_target_is_kept_as_it_came():

@@ -55,10 +55,12 @@ class Command(RunserverCommand):
         if settings.RUN_DISPATCHER:
             run_dispatcher_in_thread()
         host = f"[{self.addr}]" if self._raw_ipv6 else self.addr
-        self.stdout.write(
-            f"Open http://{host}:{server_port}/ and click. Queue: {get_queue().name}.\n"
-            "Stop with Ctrl-C.\n"
-        )
+        url = f"http://{host}:{server_port}"
+        self.stdout.write(f"Open {url}/ and click. Queue: {get_queue().name}.\n")
+        if settings.QUEUE_BACKEND == "embedded":
+            token = settings.BROKER_TOKEN
+            self.stdout.write(f"Other apps may use it: QSTASH_URL={url} QSTASH_TOKEN={token}\n")
+        self.stdout.write("Stop with Ctrl-C.\n")
 
 
 def run_dispatcher_in_thread() -> None:
