@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -62,8 +62,9 @@ class Dispatcher:
         self.pulse_ms = min(PULSE_MS, self.lease_ms // 3)
         self.in_flight: dict[int, asyncio.Task[None]] = {}
         self.hosts: Counter[str] = Counter()  # how many of them each host holds
+        self.coming: deque[int] = deque()  # how many have been claimed where they were stored
         self.wake = asyncio.Event()
-        self.stopping, self.stopping_since = False, 0.0
+        self.stopping, self.stopping_since, self.has_left = False, 0.0, False
         self.pulsed_at = 0
         self.loop_task: asyncio.Task[None] | None = None
         self.session: aiohttp.ClientSession | None = None
@@ -79,7 +80,21 @@ class Dispatcher:
         def wake_from_any_thread() -> None:
             loop.call_soon_threadsafe(self.wake.set)
 
-        wakeup.listen(wake_from_any_thread)
+        def take() -> Callable[[], None] | None:
+            """Claim, for an idle dispatcher, what is just being stored."""
+            carried = len(self.in_flight) + sum(self.coming)
+            room = min(self.limit - carried, BUSY)
+            if self.stopping or carried > BUSY or room <= 0:
+                return None
+            [found] = claim([self.wanted(room)])
+
+            def hand_over() -> None:
+                self.coming.append(len(found.rows))
+                loop.call_soon_threadsafe(self.accept, found)
+
+            return hand_over if found.rows else None
+
+        wakeup.listen(wake_from_any_thread, take)
         beside = [
             asyncio.create_task(self.keep_watching(), name="dispatcher's watch"),
             asyncio.create_task(self.keep_tidy(), name="dispatcher's broom"),
@@ -132,8 +147,7 @@ class Dispatcher:
         if room <= 0:
             return [], None
         patience = PATIENCE_SECONDS if len(self.in_flight) > BUSY else 0
-        crowded = tuple(h for h, held in self.hosts.items() if h and 2 * held >= self.limit)
-        wanted = Wanted(self.name, self.clock(), self.lease_ms, room, crowded)
+        wanted = self.wanted(room)
         found = await writer.write(claim, wanted, patience)
         messages = self.begin(found)
         if (
@@ -145,6 +159,21 @@ class Dispatcher:
             found = await writer.write(claim_from_lanes, wanted)
             messages += self.begin(found)
         return messages, found.next_due_at
+
+    def wanted(self, room: int) -> Wanted:
+        """What to claim now; a host that holds half of all gets no more."""
+        hosts = tuple(self.hosts.items())
+        crowded = tuple(host for host, held in hosts if host and 2 * held >= self.limit)
+        return Wanted(self.name, self.clock(), self.lease_ms, room, crowded)
+
+    def accept(self, claimed: Claim) -> None:
+        """Begin what was claimed by whoever has stored it."""
+        self.coming.popleft()
+        if self.has_left:
+            return  # they have been given back
+        self.begin(claimed)
+        if claimed.next_due_at is not None:
+            self.wake.set()
 
     def begin(self, claimed: Claim) -> list[Message]:
         """Begin delivering what has been claimed."""
@@ -230,6 +259,7 @@ class Dispatcher:
         for task in (unfinished := list(self.in_flight.values())):
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
+        self.has_left = True
         given_back = await writer.write(leave, (self.name, self.clock()))
         await self.close()
         logger.info("dispatcher stopped", extra={"dispatcher": self.name, "given_back": given_back})

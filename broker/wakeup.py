@@ -16,21 +16,23 @@ CHANNEL = "broker_due"
 # https://www.sqlite.org/pragma.html#pragma_data_version
 LOOK_SECONDS = 0.02
 
-_listeners: set[Callable[[], None]] = set()
+type Listener = Callable[[], None]
+
+_listeners: dict[Listener, Callable[[], Listener | None]] = {}
 
 
-def listen(listener: Callable[[], None]) -> None:
-    """Call a function, from any thread, whenever this process has stored a message."""
-    _listeners.add(listener)
+def listen(listener: Listener, take: Callable[[], Listener | None] = lambda: None) -> None:
+    """Call a function, from any thread, whenever this process has stored a message.
+
+    `take` is called before, in the transaction that stores it, and may give another function
+    to be called in this one's place: an idle dispatcher claims the message right there and
+    saves itself a transaction.
+    """
+    _listeners[listener] = take
 
 
-def unlisten(listener: Callable[[], None]) -> None:
-    _listeners.discard(listener)
-
-
-def call_listeners() -> None:
-    for listener in tuple(_listeners):
-        listener()
+def unlisten(listener: Listener) -> None:
+    _listeners.pop(listener, None)
 
 
 def on_commit() -> None:
@@ -38,7 +40,8 @@ def on_commit() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"NOTIFY {CHANNEL}")
-    transaction.on_commit(call_listeners)
+    for listener, take in tuple(_listeners.items()):
+        transaction.on_commit(take() or listener)
 
 
 async def watch(changed: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from broker import open_files
-from broker.claiming import LOST
+from broker.claiming import LOST, claim
 from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Event, Message, Pulse, State
@@ -384,6 +384,37 @@ async def test_session_is_shared_and_closed_at_the_end(start):
 
 async def test_every_dispatcher_has_a_name_of_its_own():
     assert Dispatcher().name != Dispatcher().name
+
+
+async def test_idle_dispatcher_claims_where_the_message_is_stored(start):
+    dispatcher = start(destination := Destination().hold())
+    await asyncio.sleep(0)  # it listens from its first step on
+    message = await published()
+    await message.arefresh_from_db()
+    assert (message.state, message.claimed_by) == ("ACTIVE", dispatcher.name)
+    await destination.get()
+    destination.may_answer.set()
+
+
+async def test_dispatcher_that_is_stopping_claims_nothing_more(start):
+    dispatcher = start(Destination())
+    await asyncio.sleep(0)
+    dispatcher.stop_claiming()
+    message = await published()
+    await message.arefresh_from_db()
+    assert message.state == "CREATED"
+
+
+async def test_what_was_claimed_too_late_is_not_begun():
+    dispatcher = Dispatcher(destination := Destination(), lambda: NOW)
+    message = await published()
+    found = await writer.write(claim, dispatcher.wanted(1))
+    dispatcher.coming.append(1)
+    await dispatcher.stop()
+    dispatcher.accept(found)
+    assert (dispatcher.in_flight, destination.messages) == ({}, [])
+    await message.arefresh_from_db()
+    assert message.state == "RETRY"
 
 
 async def test_host_that_does_not_answer_leaves_room_for_others(settings):

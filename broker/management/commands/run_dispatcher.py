@@ -8,6 +8,7 @@ import asyncio
 import signal
 from typing import Any
 
+import uvloop
 from django.core.management.base import BaseCommand
 
 from broker.dispatcher import GRACE_SECONDS, Dispatcher
@@ -22,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         allow_many()
-        asyncio.run(run_until_signalled(Dispatcher()))
+        asyncio.run(run_until_signalled(Dispatcher()), loop_factory=uvloop.new_event_loop)
 
 
 async def run_until_signalled(dispatcher: Dispatcher) -> None:
