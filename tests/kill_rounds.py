@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,11 @@ class House:
         publishers = [p for name, p in self.running.items() if "publisher" in name]
         return any(process.poll() is None for process in publishers)
 
+    def receiving(self) -> bool:
+        """Whether a receiver listens; so one that was killed cannot cost the next round."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.receiver_port)) == 0
+
     def check_alive(self) -> None:
         """Nothing ends by itself."""
         for name, process in self.running.items():
@@ -140,6 +146,7 @@ class Rounds:
         began, first = time.monotonic(), self.newest() + 1
         self.house.start_publishers(choice)
         kills = self.kill_some(choice)
+        eventually(self.house.receiving, SETTLING_SECONDS, "the receiver's start")
         eventually(lambda: not self.house.publishing(), SETTLING_SECONDS, "the publishers' end")
         settled = self.wait_until_settled(first)
         self.house.check_alive()

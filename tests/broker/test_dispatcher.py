@@ -396,15 +396,6 @@ async def test_idle_dispatcher_claims_where_the_message_is_stored(start):
     destination.may_answer.set()
 
 
-async def test_dispatcher_that_is_stopping_claims_nothing_more(start):
-    dispatcher = start(Destination())
-    await asyncio.sleep(0)
-    dispatcher.stop_claiming()
-    message = await published()
-    await message.arefresh_from_db()
-    assert message.state == "CREATED"
-
-
 async def test_what_was_claimed_too_late_is_not_begun():
     dispatcher = Dispatcher(destination := Destination(), lambda: NOW)
     message = await published()
