@@ -129,30 +129,28 @@ def running():
             sink.wait()
 
 
-def publish_in_loop(count: int, site: str) -> None:
+def publish_in_loop(count: int) -> None:
     """The body of the publishing process: a plain loop, as one would write with Celery."""
     import django
 
     django.setup()
     from django.conf import settings
 
-    from jobs.models import Job
-    from jobs.queues import get_queue
+    from jobs.tasks import long_task
 
-    queue = get_queue()
+    task = long_task.using(owner="benchmark")
     sys.stdin.readline()
     first = time.time()
     for _ in range(count):
-        job = Job(visitor="benchmark", target_url=settings.LONG_TASK_TARGET_URL)
-        queue.send(job, site)
+        task.enqueue(settings.LONG_TASK_TARGET_URL)
     print(json.dumps({"first": first, "published": time.time()}))
 
 
 async def start_in_process(server: Server, count: int) -> float:
     """Let a Django process publish; the moment of the first start."""
     publisher = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, "--publish", str(count), server.url,
-        cwd=ROOT, env=server.environment | {"PYTHONPATH": str(ROOT)},
+        sys.executable, __file__, "--publish", str(count),
+        cwd=ROOT, env=server.environment | {"PYTHONPATH": str(ROOT), "PUBLIC_URL": server.url},
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     await asyncio.sleep(1.5)  # Django's start is not what is measured
@@ -314,10 +312,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 10, 100, 1000])
     parser.add_argument("--idle-clicks", type=int, default=60, help="0 leaves them out")
     parser.add_argument("--check", action="store_true", help="fail over a limit")
-    parser.add_argument("--publish", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--publish", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.publish:
-        publish_in_loop(int(options.publish[0]), options.publish[1])
+        publish_in_loop(options.publish)
         return
     mode = "in process" if options.in_process else "by clicks"
     rows = [asyncio.run(measure(mode, count)) for count in options.jobs]

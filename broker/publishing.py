@@ -56,11 +56,11 @@ def read_message(
     url: str,
     headers: Mapping[str, str],
     body: bytes,
+    queue_name: str | None = None,
     account: str = "site",
-    caller_ip: str = "",
 ) -> Message:
     """An unsaved message for one URL; PublishError if an option is wrong."""
-    publication = Publication(url, checked_options(headers), body, account, caller_ip)
+    publication = Publication(url, checked_options(headers), body, account, queue_name=queue_name)
     return message_to(url, publication, now_ms())
 
 

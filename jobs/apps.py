@@ -1,6 +1,7 @@
 """The tutorial's jobs as a Django app."""
 
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 
 
 class JobsConfig(AppConfig):
@@ -8,4 +9,5 @@ class JobsConfig(AppConfig):
     verbose_name = "Background jobs"
 
     def ready(self) -> None:
-        from jobs import checks  # noqa: F401  registers them
+        """Import every app's `tasks` module: a message may come before anything else does."""
+        autodiscover_modules("tasks")

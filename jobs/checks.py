@@ -1,20 +1,75 @@
-"""What must be right before the first message is published, checked before the site starts.
+"""What must be right before the first message is published.
+
+No message passes here. A task's options are checked when its module is imported, a backend's
+settings before the site starts.
 https://docs.djangoproject.com/en/6.1/topics/checks/
 """
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error
+from django.tasks.exceptions import InvalidTask
 
 from jobs.qstash import PublishError, repaired_qstash_url
 
+if TYPE_CHECKING:
+    from jobs.interface import JobBackend, JobTask
 
-@register()
-def hosted_queue_is_configured(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+ENDPOINT = re.compile(r"[A-Za-z0-9_-]{1,100}")
+QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# /api/job-failed is where the queue reports a message that it has given up.
+RESERVED_ENDPOINTS = {"job-failed"}
+
+
+def validate_options(task: "JobTask", registered: "JobTask | None") -> None:
+    """Raise InvalidTask for an option that no queue can fulfil.
+
+    `registered` is the task that has this task's endpoint already, if there is one.
+    """
+    for name, least in {"steps": 0, "retries": 0, "timeout": 1}.items():
+        value = getattr(task, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InvalidTask(f"{name}={value!r} must be a whole number of at least {least}.")
+    if not ENDPOINT.fullmatch(task.endpoint) or task.endpoint in RESERVED_ENDPOINTS:
+        raise InvalidTask(
+            f"endpoint={task.endpoint!r} must be letters, digits and dashes, and not "
+            f"{' or '.join(RESERVED_ENDPOINTS)!r}."
+        )
+    if registered and registered.module_path != task.module_path:
+        raise InvalidTask(
+            f"{task.module_path} and {registered.module_path} would both be received at "
+            f"/api/{task.endpoint}. Give one of them another endpoint: @task(endpoint=...)."
+        )
+
+
+def check_backend(backend: "JobBackend") -> list[CheckMessage]:
+    """Check the settings of one entry of TASKS."""
+    errors: list[CheckMessage] = []
+    for name in sorted(backend.queues):
+        if not QUEUE_NAME.fullmatch(name):
+            errors.append(
+                Error(
+                    f"TASKS[{backend.alias!r}]: {name!r} cannot be the name of a queue.",
+                    hint="Use at most 128 letters, digits, dots, dashes and underscores.",
+                    id="jobs.E004",
+                )
+            )
+    for name, parallelism in backend.options.get("parallelism", {}).items():
+        if not isinstance(parallelism, int) or parallelism < 1 or name not in backend.queues:
+            errors.append(
+                Error(
+                    f"TASKS[{backend.alias!r}]: OPTIONS['parallelism'][{name!r}] is wrong.",
+                    hint="Map names of QUEUES to whole numbers of at least 1.",
+                    id="jobs.E005",
+                )
+            )
+    return errors
+
+
+def check_hosted() -> list[CheckMessage]:
     """A QStash token needs both signing keys and a usable URL beside it."""
-    if settings.QUEUE_BACKEND != "hosted":
-        return []
     errors: list[CheckMessage] = [
         Error(
             f"QSTASH_TOKEN is set but {name} is not.",

@@ -1,83 +1,66 @@
-"""A job: what the visitor started, how far it has come, and who works on it now.
+"""A job: a task that somebody started, how far it has come, and who works on it now.
 
-The message that carries a job's id lives in the queue; this row is what the job itself
-remembers. Messages come at least once, so every transition is one conditional UPDATE that
-only one of two rivals can win, and the one that works holds a lease that its own progress
-renews.
+The message that carries the job's id is in the queue. A message may come twice, late, or while
+an earlier attempt still runs, so the job decides what an arriving message may do. Every arrow
+in the README's drawing is one method of `Job`. It prepares one conditional UPDATE, and
+`save_transitions` writes it: of two rivals, one wins.
 """
 
-import json
 import secrets
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 
-from django.db import connection, models
-from django.db.models import F
+from django.db import models
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
-from groupcommit.statements import update_all, update_returning
+from groupcommit.statements import insert_all, update_each
 
-TOTAL = 10
-# A request may take 5 s (jobs/tasks.py) and is followed by a pause: whoever has noted no
-# progress for this long is presumed dead.
+# A running attempt renews its lease while it works. One that has not done so for this long
+# is presumed dead, and the next attempt takes over.
 LEASE = timedelta(seconds=7)
 
 
 def new_job_id() -> str:
-    """128 random bits: who knows a job's URL may see the job."""
+    """Return 128 random bits in hex: whoever knows a job's URL may see the job."""
     return secrets.token_hex(16)
 
 
 class Refusal(NamedTuple):
-    """Why a message may not start work on a job; `held_until` if another attempt has it."""
+    """Why a message may not start work: `for_good`, or because another attempt holds the job."""
 
     reason: str
+    for_good: bool = False
     held_until: datetime | None = None
 
 
-UNKNOWN = Refusal("there is no such job")
-FINISHED = Refusal("the job has ended")
-
-
-class Claim(NamedTuple):
-    """The right to work on a job until the lease ends, and what to work on."""
+class Arrival(NamedTuple):
+    """A verified message that asks to work on a job. `worker` names this process."""
 
     job_id: str
-    token: str
-    sent: int
-    requests: list[dict[str, Any]]
-    target_url: str
-
-
-class ClaimRequest(NamedTuple):
-    """An attempt that asks for the right to work on a job."""
-
-    job_id: str
+    task: str
     message_id: str
     attempt: int
+    worker: str
     now: datetime
 
 
-class AttemptEnd(NamedTuple):
-    """What an attempt came to: succeeded at a moment, or waiting until one, and why."""
+class Transition(NamedTuple):
+    """A change to one job, made only if the job's row is still as it was before."""
 
-    claim: Claim
-    status: str
-    moment: datetime
-    error: str = ""
+    before: dict[str, Any]
+    after: dict[str, Any]
 
 
 class JobQuerySet(models.QuerySet["Job"]):
-    def of(self, visitor: str) -> Self:
+    def owned_by(self, owner: str) -> Self:
         """The jobs of one visitor, newest first."""
-        return self.filter(visitor=visitor).order_by("-created_at", "-id")
-
-    def unfinished(self) -> Self:
-        return self.exclude(status__in=Job.FINISHED)
+        return self.filter(owner=owner).order_by("-created_at", "-id")
 
 
 class Job(models.Model):
-    """A job and its progress. See the README for the states and their arrows."""
+    """A task's arguments, progress and outcome. The README draws the states."""
 
     class Status(models.TextChoices):
         NOT_SENT = "not_sent", "not sent"
@@ -86,22 +69,35 @@ class Job(models.Model):
         WAITING = "waiting", "waiting for the next attempt"
         SUCCEEDED = "succeeded", "succeeded"
         FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
 
-    FINISHED = (Status.SUCCEEDED, Status.FAILED)
+    ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+    PUBLISHABLE = (Status.NOT_SENT, Status.FAILED, Status.CANCELLED)
 
     id = models.CharField(primary_key=True, max_length=32, default=new_job_id, editable=False)
-    visitor = models.CharField(max_length=32)
-    target_url = models.TextField()
-    message_id = models.CharField(max_length=128, blank=True)
+    owner = models.CharField(max_length=64, blank=True)
+    task = models.CharField(max_length=255, help_text="import path, such as jobs.tasks.long_task")
+    backend = models.CharField(max_length=64, default="default")
+    queue_name = models.CharField(max_length=128, default="default")
+    args = models.JSONField(default=list)
+    kwargs = models.JSONField(default=dict)
+    run_after = models.DateTimeField(null=True)
+    options = models.JSONField(default=dict, help_text="{retries, retry_delay, timeout}")
+
     status = models.CharField(max_length=10, choices=Status, default=Status.NOT_SENT)
-    sent = models.PositiveIntegerField(default=0)
-    requests = models.TextField(
-        default="[]", help_text="JSON: [{number, at: unix s, status or error, milliseconds}]"
-    )
-    attempts = models.PositiveIntegerField(default=0)
-    error = models.TextField(blank=True)
+    steps_done = models.PositiveIntegerField(default=0)
+    steps_total = models.PositiveIntegerField(default=0)
+    log = models.JSONField(default=list, help_text="[{number, at: unix s, text}]")
+    return_value = models.JSONField(null=True)
+    error = models.TextField(blank=True, help_text="what went wrong last, for people")
+    errors = models.JSONField(default=list, help_text="[{attempt, at, text, exception, traceback}]")
+
+    messages = models.JSONField(default=list, help_text="[{id, at: unix s}], the newest last")
+    attempts = models.PositiveIntegerField(default=0, help_text="at the newest message")
+    workers = models.JSONField(default=list, help_text="which process made each attempt")
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
+    last_attempted_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     next_attempt_at = models.DateTimeField(null=True)
     lease_token = models.CharField(max_length=32, blank=True)
@@ -110,162 +106,198 @@ class Job(models.Model):
     objects = JobQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["visitor", "-created_at"], name="recent")]
+        indexes = [models.Index(fields=["owner", "-created_at"], name="recent")]
 
     def __str__(self) -> str:
         return f"job {self.id}, {self.get_status_display()}"
 
-    @property
-    def total(self) -> int:
-        return TOTAL
-
-    @property
-    def is_finished(self) -> bool:
-        return self.status in self.FINISHED
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it took from its first attempt to its end."""
-        if self.finished_at is None or self.started_at is None:
-            return None
-        return (self.finished_at - self.started_at).total_seconds()
-
-    @property
-    def request_log(self) -> list[dict[str, Any]]:
-        """The requests made so far, failed ones too, their moments as datetimes."""
-        return [
-            record | {"at": datetime.fromtimestamp(record["at"], UTC)}
-            for record in json.loads(self.requests)
-        ]
-
     @classmethod
-    def fail(cls, job_id: str, error: str, now: datetime) -> bool:
-        """Any unfinished state to failed: the queue has given up.
+    def id_for_message(cls, message_id: str) -> str:
+        """The id of the job that a message without one gets on arrival: always the same."""
+        return salted_hmac("jobs.message", message_id, algorithm="sha256").hexdigest()[:32]
 
-        A job that noted its own reason keeps it; the queue's is for one that could not.
+    @property
+    def message_id(self) -> str:
+        """The id of the job's newest message, empty before the first one."""
+        return self.messages[-1]["id"] if self.messages else ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in self.ENDED
+
+    # The arrows of the drawing. Each changes this instance and returns the Transition to save.
+
+    def publish(self, message_id: str, now: datetime) -> Transition | None:
+        """Not sent, failed or cancelled to queued: the queue has taken a message for the job."""
+        if self.status not in self.PUBLISHABLE:
+            return None
+        messages = [*self.messages, {"id": message_id, "at": round(now.timestamp(), 3)}]
+        return self.move(self.Status.QUEUED, messages=messages, error="", finished_at=None)
+
+    def refuse(self, error: str) -> Transition | None:
+        """Not sent, failed or cancelled, and it stays so: the queue has not taken the message."""
+        if self.status not in self.PUBLISHABLE:
+            return None
+        return self.move(self.Status(self.status), error=error)
+
+    def claim(self, arrival: Arrival) -> Transition | Refusal:
+        """To running: a message has come, and no other attempt holds the job.
+
+        A failed job is claimed only by a message it does not know yet: somebody has told the
+        queue to deliver the dead letter again. Work goes on after the last step noted.
         """
-        return bool(
-            cls.objects.unfinished()
-            .filter(id=job_id)
-            .update(
-                status=cls.Status.FAILED,
-                error=models.Case(
-                    models.When(error="", then=models.Value(error)),
-                    default=F("error"),
-                    output_field=models.TextField(),
-                ),
-                finished_at=now,
-                next_attempt_at=None,
-                lease_token="",
-            )
+        if self.task != arrival.task:
+            return Refusal(f"the job's task is {self.task}", for_good=True)
+        known = arrival.message_id in [message["id"] for message in self.messages]
+        if self.status == self.Status.FAILED and known:
+            return Refusal("the job has failed")
+        if self.status in {self.Status.SUCCEEDED, self.Status.CANCELLED}:
+            return Refusal(f"the job has {self.status}")
+        expires_at = self.lease_expires_at or arrival.now
+        if self.status == self.Status.RUNNING and expires_at > arrival.now:
+            return Refusal("another attempt holds the job", held_until=expires_at)
+        message = {"id": arrival.message_id, "at": round(arrival.now.timestamp(), 3)}
+        return self.move(
+            self.Status.RUNNING,
+            messages=self.messages if known else [*self.messages, message],
+            attempts=arrival.attempt,
+            workers=[*self.workers, arrival.worker],
+            started_at=self.started_at or arrival.now,
+            last_attempted_at=arrival.now,
+            finished_at=None,
+            next_attempt_at=None,
+            lease_token=secrets.token_hex(16),
+            lease_expires_at=arrival.now + LEASE,
         )
 
-    def mark_sent(self, message_id: str) -> bool:
-        """Not sent to queued. Its message may have arrived before we were told its id."""
-        queued = Job.objects.filter(id=self.id, status=self.Status.NOT_SENT).update(
-            status=self.Status.QUEUED, message_id=message_id, error=""
+    def note(self, text: str, now: datetime) -> Transition:
+        """Running to running: the next step is done."""
+        self.steps_done += 1
+        entry = {"number": self.steps_done, "at": round(now.timestamp(), 3), "text": text}
+        self.log = [*self.log, entry]
+        return self.renew(now)
+
+    def renew(self, now: datetime) -> Transition:
+        """Running to running: hold the job a while longer."""
+        return self.move(
+            self.Status.RUNNING,
+            steps_done=self.steps_done,
+            log=self.log,
+            lease_expires_at=now + LEASE,
         )
-        if queued:
-            self.status, self.message_id, self.error = self.Status.QUEUED, message_id, ""
-        else:
-            self.refresh_from_db()
-        return bool(queued)
 
-    def mark_not_sent(self, error: str) -> bool:
-        """Keep a job that could not be published, with the reason."""
-        kept = Job.objects.filter(id=self.id, status=self.Status.NOT_SENT).update(error=error)
-        self.refresh_from_db()
-        return bool(kept)
+    def succeed(self, return_value: Any, now: datetime) -> Transition:
+        """Running to succeeded: the task has returned."""
+        values = {"return_value": return_value, "error": "", "finished_at": now}
+        return self.end_attempt(self.Status.SUCCEEDED, **values)
 
+    def wait(self, error: str, errors: list[Any], next_attempt_at: datetime) -> Transition:
+        """Running to waiting: the attempt has failed, and the queue will deliver again."""
+        values = {"error": error, "errors": errors, "next_attempt_at": next_attempt_at}
+        return self.end_attempt(self.Status.WAITING, **values)
 
-# The transitions that every job makes, ten times over, are writes over a list (see
-# groupcommit/writer.py) and one UPDATE each for all the jobs of a batch.
+    def give_up(self, error: str, errors: list[Any], now: datetime) -> Transition:
+        """Running to failed: the task says that no further attempt can help."""
+        values = {"error": error, "errors": errors, "finished_at": now}
+        return self.end_attempt(self.Status.FAILED, **values)
 
+    def fail(self, error: str, message_id: str, now: datetime) -> Transition | None:
+        """Any state that has not ended to failed: the queue has given up on the message.
 
-def claim_jobs(wanted: list[ClaimRequest]) -> list[Claim | Refusal]:
-    """Queued, waiting or abandoned to running: begin or resume work on jobs."""
-    rows = [
-        (want.job_id, want.message_id, want.attempt, at(want.now), at(want.now + LEASE), token)
-        for want, token in ((want, secrets.token_hex(16)) for want in wanted)
-    ]
-    claimed = update_returning(
-        "WITH want(id, message_id, attempt, now, lease_end, token) AS ({rows})"
-        " UPDATE jobs_job SET status = 'running', message_id = want.message_id,"
-        " attempts = want.attempt, started_at = COALESCE(started_at, want.now),"
-        " next_attempt_at = NULL, lease_token = want.token, lease_expires_at = want.lease_end"
-        " FROM want WHERE jobs_job.id = want.id AND status NOT IN ('succeeded', 'failed')"
-        " AND (status <> 'running' OR lease_expires_at <= want.now)"
-        " RETURNING lease_token, sent, requests, target_url",
-        rows,
-    )
-    by_token = {token: rest for token, *rest in claimed}
-    claims: list[Claim | Refusal] = []
-    for want, (*_, token) in zip(wanted, rows, strict=True):
-        if token in by_token:
-            sent, requests, target_url = by_token[token]
-            claims.append(Claim(want.job_id, token, sent, json.loads(requests), target_url))
-        else:
-            claims.append(why_not(want.job_id))
-    return claims
+        A job that noted its own reason keeps it. One that has a newer message goes on.
+        """
+        if self.has_ended or message_id in [message["id"] for message in self.messages[:-1]]:
+            return None
+        return self.move(
+            self.Status.FAILED,
+            error=self.error or error,
+            finished_at=now,
+            next_attempt_at=None,
+            lease_token="",
+        )
 
+    def cancel(self, now: datetime) -> Transition | None:
+        """Not sent, queued or waiting to cancelled: its owner has changed their mind."""
+        if self.has_ended or self.status == self.Status.RUNNING:
+            return None
+        return self.move(self.Status.CANCELLED, finished_at=now, next_attempt_at=None)
 
-def why_not(job_id: str) -> Refusal:
-    """Why a job could not be claimed."""
-    job = Job.objects.filter(id=job_id).first()
-    if job is None:
-        return UNKNOWN
-    held = Refusal("another attempt holds the job", job.lease_expires_at)
-    return FINISHED if job.is_finished else held
+    def end_attempt(self, status: Status, **values: Any) -> Transition:
+        """Leave running: give the lease back, and keep the steps noted so far."""
+        return self.move(status, steps_done=self.steps_done, log=self.log, lease_token="", **values)
+
+    def move(self, status: Status, **values: Any) -> Transition:
+        """Set a new status and values here; the row follows if nobody was faster."""
+        before = {"id": self.id, "status": self.status, "lease_token": self.lease_token}
+        after = {"status": status, **values}
+        for name, value in after.items():
+            setattr(self, name, value)
+        return Transition(before, after)
 
 
-def note_requests(noted: list[tuple[Claim, datetime]]) -> list[bool]:
-    """Note requests that have been answered, and renew the leases.
+def claim_jobs(arrivals: list[Arrival]) -> list[Job | Refusal]:
+    """Begin or resume work on jobs; of rivals for one job the first gets it.
 
-    False for a job whose lease has gone to someone else.
+    The writer calls this with the arguments of everybody who waits (groupcommit/writer.py).
     """
-    renewed = update_all(
-        "WITH noted(id, token, sent, requests, lease_end) AS ({rows})"
-        " UPDATE jobs_job SET sent = noted.sent, requests = noted.requests,"
-        " lease_expires_at = noted.lease_end FROM noted WHERE jobs_job.id = noted.id"
-        " AND lease_token = noted.token AND status = 'running'",
-        [
-            (claim.job_id, claim.token, claim.sent, json.dumps(claim.requests), at(now + LEASE))
-            for claim, now in noted
-        ],
-    )
-    tokens = {claim.token for claim, _ in noted}
-    if renewed < len(noted):
-        held = Job.objects.filter(lease_token__in=tokens, status=Job.Status.RUNNING)
-        tokens = set(held.values_list("lease_token", flat=True))
-    return [claim.token in tokens for claim, _ in noted]
+    jobs = locked_jobs(arrival.job_id for arrival in arrivals)
+    answers: list[Job | Refusal] = []
+    claims = []
+    for arrival in arrivals:
+        job = jobs.get(arrival.job_id)
+        claim = job.claim(arrival) if job else Refusal("there is no such job", for_good=True)
+        if isinstance(claim, Refusal):
+            answers.append(claim)
+        else:
+            claims.append(claim)
+            answers.append(jobs[arrival.job_id])
+    save_transitions(claims)
+    return answers
 
 
-def end_attempts(ended: list[AttemptEnd]) -> list[bool]:
-    """Running to succeeded, or to waiting for the next attempt."""
-    moved = update_returning(
-        "WITH ended(id, token, status, error, requests, moment) AS ({rows})"
-        " UPDATE jobs_job SET status = ended.status, error = ended.error,"
-        " requests = ended.requests, lease_token = '',"
-        " finished_at = CASE WHEN ended.status = 'succeeded' THEN ended.moment END,"
-        " next_attempt_at = CASE WHEN ended.status = 'waiting' THEN ended.moment END"
-        " FROM ended WHERE jobs_job.id = ended.id AND lease_token = ended.token"
-        " AND jobs_job.status = 'running' RETURNING jobs_job.id",
-        [
-            (
-                end.claim.job_id,
-                end.claim.token,
-                end.status,
-                end.error,
-                json.dumps(end.claim.requests),
-                at(end.moment),
-            )
-            for end in ended
-        ],
-    )
-    ids = {job_id for (job_id,) in moved}
-    return [end.claim.job_id in ids for end in ended]
+class Failure(NamedTuple):
+    """The queue has given up on a job's message."""
+
+    job_id: str
+    message_id: str
+    error: str
 
 
-def at(moment: datetime | None) -> Any:
-    """A moment as the database wants it in SQL of our own."""
-    return connection.ops.adapt_datetimefield_value(moment)
+def fail_jobs(failures: list[Failure]) -> list[Job | None]:
+    """End the jobs of messages that no attempt could deliver; None where there is nothing to do."""
+    jobs = locked_jobs(failure.job_id for failure in failures)
+    moves = {}
+    for job_id, message_id, error in failures:
+        job = jobs.get(job_id)
+        if job and (transition := job.fail(error, message_id, timezone.now())):
+            moves[job_id] = transition
+    save_transitions(list(moves.values()))
+    return [jobs[failure.job_id] if failure.job_id in moves else None for failure in failures]
+
+
+def store_jobs(jobs: list[Job]) -> list[None]:
+    """Store new jobs."""
+    insert_all(jobs)
+    for job in jobs:
+        job._state.adding = False
+    return [None] * len(jobs)
+
+
+def store_arrived(jobs: list[Job]) -> list[None]:
+    """Store jobs on their message's arrival, each once however often the message comes."""
+    Job.objects.bulk_create(jobs, ignore_conflicts=True)
+    return [None] * len(jobs)
+
+
+def locked_jobs(ids: Iterable[str]) -> dict[str, Job]:
+    """Read jobs that nobody else can move before this transaction ends."""
+    return Job.objects.select_for_update().order_by("id").in_bulk(list(ids))
+
+
+def save_transitions(transitions: Sequence[Transition | None]) -> list[bool]:
+    """Write transitions; False for one that was not to be, or a job that moved meanwhile."""
+    alike: dict[tuple[str, ...], list[Transition]] = {}
+    for transition in filter(None, transitions):
+        alike.setdefault(tuple(transition.after), []).append(transition)
+    saved = {fields: iter(update_each(Job, those)) for fields, those in alike.items()}
+    return [each is not None and next(saved[tuple(each.after)]) for each in transitions]

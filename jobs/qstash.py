@@ -1,23 +1,37 @@
-"""Hosted QStash's client: one HTTP call each to publish a message and to read its log.
+"""Hosted QStash's client: one HTTP call each to publish a message, cancel it, read its log.
 
 The message leaves the site here. Whatever goes wrong on the way becomes a named error whose
-text says why, and what to do; jobs/queues.py keeps the job for another try.
+text says why, and what to do; `backends.py` keeps the job for another try.
 https://upstash.com/docs/qstash/api-reference
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import requests
+from django.core.cache import cache as django_cache
+
+if TYPE_CHECKING:
+    from jobs.models import Job
 
 CONNECT_AND_READ_SECONDS = (5, 10)
 CONNECTION_TRIES = 3
 BROKEN_CONNECTION = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 
+# The page asks every half second; QStash's log is asked less often.
+LOG_SECONDS = 2
+
+
 class PublishError(Exception):
-    """The queue did not take the message. The text says why and what to do."""
+    """The queue did not take the message. The text says why and what to do.
+
+    `job` is the job that was kept *not sent*, if one was.
+    """
+
+    job: "Job | None" = None
 
 
 class NoRoute(PublishError):
@@ -49,10 +63,15 @@ class QStash:
         self.url, self.timeout = repaired_qstash_url(url), timeout
         self.http = requests.Session()
         self.http.headers["Authorization"] = f"Bearer {token}"
+        self.queues: set[tuple[str, int]] = set()
 
-    def publish(self, destination: str, headers: dict[str, str], body: bytes) -> str:
-        """Hand over a message; its id, or a PublishError with the cause."""
-        response = self.call("POST", f"/v2/publish/{destination}", data=body, headers=headers)
+    def publish(
+        self, url: str, headers: dict[str, str], body: bytes, queue_name: str | None, once: str
+    ) -> str:
+        """Hand over a message and return its id. `once` is its deduplication id."""
+        to = f"/v2/enqueue/{quote(queue_name)}/{url}" if queue_name else f"/v2/publish/{url}"
+        headers = headers | {"Upstash-Deduplication-Id": once}
+        response = self.call("POST", to, data=body, headers=headers)
         try:
             return str(response.json()["messageId"])
         except (ValueError, KeyError, TypeError) as error:
@@ -61,22 +80,24 @@ class QStash:
                 "Check QSTASH_URL."
             ) from error
 
+    def create_queue(self, name: str, parallelism: int) -> None:
+        """Create a queue, or change it, the first time this process uses it."""
+        if (name, parallelism) not in self.queues:
+            self.call("POST", "/v2/queues", json={"queueName": name, "parallelism": parallelism})
+            self.queues.add((name, parallelism))
+
+    def cancel(self, message_id: str) -> None:
+        """Cancel a message that has not been delivered yet."""
+        self.call("DELETE", f"/v2/messages/{quote(message_id)}")
+
     def events(self, message_id: str) -> list[dict[str, Any]]:
-        """A message's log, oldest line first: state, time (unix ms), error, …"""
-        answer = self.call("GET", f"/v2/events?messageId={quote(message_id)}")
-        try:
-            return [
-                {
-                    "state": event["state"],
-                    "time": int(event["time"]),
-                    "error": str(event.get("error", "")),
-                    "response_status": event.get("responseStatus"),
-                    "next_delivery_time": event.get("nextDeliveryTime"),
-                }
-                for event in reversed(answer.json()["events"])
-            ]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Refused(f"{self.url} did not answer with a log.") from error
+        """Return a message's log, oldest line first: state, time (unix ms), error, …"""
+        key = f"events:{self.url}:{message_id}"
+        events: list[dict[str, Any]] | None = django_cache.get(key)
+        if events is None:
+            events = read_events(self.call("GET", f"/v2/events?messageId={quote(message_id)}"))
+            django_cache.set(key, events, LOG_SECONDS)
+        return events
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         """One request, again only if the connection failed; 2xx, or a PublishError."""
@@ -105,6 +126,34 @@ class QStash:
                 ) from error
         raise_for_status(response)
         return response
+
+
+@cache
+def client_for(url: str, token: str) -> QStash:
+    """One HTTP session for as long as the settings stay the same."""
+    return QStash(url, token)
+
+
+def read_events(answer: requests.Response) -> list[dict[str, Any]]:
+    try:
+        return [
+            {
+                "state": event["state"],
+                "time": checked_time(event["time"]),
+                "error": str(event.get("error", "")),
+                "response_status": event.get("responseStatus"),
+                "next_delivery_time": checked_time(event.get("nextDeliveryTime") or 0),
+            }
+            for event in reversed(answer.json()["events"])
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as error:
+        raise Refused("QStash did not answer with a log that can be read.") from error
+
+
+def checked_time(unix_ms: Any) -> int:
+    """A moment that a calendar knows, in unix ms. ValueError, OverflowError or OSError else."""
+    datetime.fromtimestamp(int(unix_ms) / 1000, UTC)
+    return int(unix_ms)
 
 
 def raise_for_status(response: requests.Response) -> None:

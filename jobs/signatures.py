@@ -1,7 +1,7 @@
-"""What a receiver must check before it believes a message.
+"""What a receiver must check before it believes a message, and the URL it must be signed for.
 
 The message has just arrived from the queue, or from someone who pretends to be the queue.
-Nothing of it is parsed until its signature fits the raw bytes; then jobs/api.py gets it.
+Nothing of it is parsed until its signature fits the raw bytes; then `receiving.py` gets it.
 https://upstash.com/docs/qstash/howto/signature
 """
 
@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, NamedTuple
 
@@ -18,8 +19,6 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
-
-from jobs.addresses import site_url
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +43,23 @@ class Delivery(NamedTuple):
         return self.retried + 1
 
 
-type SignedView = Callable[[HttpRequest, Delivery], Coroutine[Any, Any, HttpResponse]]
-type AsyncView = Callable[[HttpRequest], Coroutine[Any, Any, HttpResponse]]
+type View = Callable[..., Coroutine[Any, Any, HttpResponse]]
+
+# Set by jobsite/middleware.py for the time of a request.
+site_of_request: ContextVar[str] = ContextVar("site_of_request", default="")
+
+
+def site_url(request: HttpRequest) -> str:
+    """Return `https://jobs.example.com`: PUBLIC_URL, or the validated host of the request.
+
+    A proxy may rewrite a request's host and scheme, so PUBLIC_URL comes first.
+    """
+    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+
+
+def current_site_url() -> str:
+    """Return the same for code that has no request at hand; empty if there is none."""
+    return settings.PUBLIC_URL or site_of_request.get()
 
 
 def verify(signature: str, body: bytes, url: str, keys: Sequence[str]) -> dict[str, Any]:
@@ -88,13 +102,16 @@ def same(one: str, other: str) -> bool:
     return hmac.compare_digest(*as_bytes)
 
 
-def signed(view: SignedView) -> AsyncView:
-    """Let a view see only messages that our queue has signed for its URL; 403 otherwise."""
+def signed(view: View) -> View:
+    """Let a view see only messages that our queue has signed for its URL; 403 otherwise.
+
+    The view is called with the request, the `Delivery` and what its URL captures.
+    """
 
     @csrf_exempt
     @require_POST
     @wraps(view)
-    async def wrapper(request: HttpRequest) -> HttpResponse:
+    async def wrapper(request: HttpRequest, **captured: str) -> HttpResponse:
         body = request.read(LARGEST_BODY + 1)
         if len(body) > LARGEST_BODY:
             return JsonResponse({"error": f"more than {LARGEST_BODY} bytes"}, status=413)
@@ -117,6 +134,7 @@ def signed(view: SignedView) -> AsyncView:
                 message_id=request.headers.get("Upstash-Message-Id", "")[:128],
                 retried=count(request.headers.get("Upstash-Retried", "")),
             ),
+            **captured,
         )
 
     return wrapper

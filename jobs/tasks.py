@@ -1,113 +1,80 @@
-"""The work itself: ten delayed requests.
+"""The work itself: a task is a function.
 
-The message has been verified and its job claimed. Each request is noted on the job before
-the next one goes out, so that whoever takes over knows where to go on.
+Its message has been verified and its job claimed by `receiving.py`, which calls the task and
+tells the queue what came of it. Whatever the task notes is never repeated: an attempt that is
+cut off is followed by one that begins at the first step not noted. Add your own task here, or
+in a `tasks.py` of your own app.
 """
 
 import asyncio
-import json
-import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+from django.tasks import task
 
-from jobs.models import TOTAL, Claim
+from jobs.interface import JobContext, TryAgain
 
-PAUSE_SECONDS = 0.5
 REQUEST_TIMEOUT_SECONDS = 5
-KEEPALIVE_SECONDS = 1.0
-
-type Post = Callable[[str, Any, str], Awaitable[int]]
 
 
-class TargetFailed(Exception):
-    """The target did not accept a request; the text says which and how."""
+@task(takes_context=True, steps=10)
+async def long_task(context: JobContext, target_url: str) -> None:
+    """Send ten requests to a target, half a second apart."""
+    async with http_session() as http:
+        for number in context.steps_left():
+            key = f"{context.job_id}-{number}"
+            status = await post(http, target_url, {"hello": "world"}, key)
+            await asyncio.gather(context.note(f"HTTP {status}"), asyncio.sleep(0.5))
 
 
-class LeaseLost(Exception):
-    """Another attempt works on the job now, or it has ended."""
+async def post(http: aiohttp.ClientSession, url: str, payload: Any, key: str) -> int:
+    """POST JSON and return the status, a 2xx; TryAgain for anything else.
 
-
-async def send_requests(
-    claim: Claim,
-    payload: Any,
-    post: Post,
-    note: Callable[[Claim], Awaitable[bool]],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Send what is left of the ten requests, each followed by a pause of 500 ms.
-
-    `post(url, payload, idempotency_key)` answers with the HTTP status. An answer is noted
-    while the pause runs, and always before the next request. TargetFailed if the target
-    does not accept one, LeaseLost if the job is no longer ours.
+    `key` becomes the Idempotency-Key header: a request whose answer was lost is sent again.
+    Redirects are not followed.
     """
-    while claim.sent < TOTAL:
-        claim = await send_request(claim, payload, post)
-        pause = asyncio.ensure_future(sleep(PAUSE_SECONDS))
-        try:
-            if not await note(claim):
-                raise LeaseLost("the lease on the job has gone to another attempt")
-            await pause
-        finally:
-            pause.cancel()
-
-
-async def send_request(claim: Claim, payload: Any, post: Post) -> Claim:
-    """Send the next request; the claim with its answer added."""
-    number = claim.sent + 1
-    at, started = time.time(), time.perf_counter()
-    record: dict[str, Any] = {"number": number, "at": round(at, 3)}
-    claim.requests.append(record)
     try:
-        record["status"] = await post(claim.target_url, payload, f"{claim.job_id}-{number}")
+        headers = {"Idempotency-Key": key}
+        async with http.post(url, json=payload, headers=headers, allow_redirects=False) as answer:
+            if answer.ok and answer.status < 300:
+                return answer.status
+            raise TryAgain(f"HTTP {answer.status}")
     except TimeoutError as error:
-        record["error"] = f"no answer within {REQUEST_TIMEOUT_SECONDS} s"
-        raise TargetFailed(f"request {number}: {record['error']}") from error
+        raise TryAgain(f"no answer within {REQUEST_TIMEOUT_SECONDS} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        record["error"] = str(error) or type(error).__name__
-        raise TargetFailed(f"request {number}: {record['error']}") from error
-    finally:
-        record["milliseconds"] = round(1000 * (time.perf_counter() - started))
-    if not 200 <= record["status"] <= 299:
-        raise TargetFailed(f"request {number}: HTTP {record['status']}")
-    return claim._replace(sent=number)
+        raise TryAgain(str(error) or type(error).__name__) from error
 
 
-_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[Any]] = (
-    weakref.WeakKeyDictionary()
-)
+class SharedSession:
+    """An HTTP session and how many tasks use it now."""
 
+    users = 0
 
-@asynccontextmanager
-async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """The event loop's one session: the first task opens it, the last one closes it."""
-    loop = asyncio.get_running_loop()
-    entry = _sessions.setdefault(loop, [None, 0])
-    if entry[1] == 0:
-        entry[0] = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+    def __init__(self) -> None:
+        self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=1),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
         )
-    entry[1] += 1
+
+
+sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, SharedSession]
+sessions = weakref.WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Lend the event loop's one session: the first task opens it, the last one closes it."""
+    loop = asyncio.get_running_loop()
+    shared = sessions.get(loop) or sessions.setdefault(loop, SharedSession())
+    shared.users += 1
     try:
-        yield entry[0]
+        yield shared.http
     finally:
-        entry[1] -= 1
-        if entry[1] == 0:
-            await entry[0].close()
-
-
-def poster(session: aiohttp.ClientSession) -> Post:
-    """POST JSON over a session. Redirects are answers like any other: not 2xx."""
-
-    async def post(url: str, payload: Any, idempotency_key: str) -> int:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
-        body = json.dumps(payload).encode()
-        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            return response.status
-
-    return post
+        shared.users -= 1
+        if not shared.users:
+            del sessions[loop]
+            await shared.http.close()

@@ -1,16 +1,17 @@
-"""Pages for people, and the two URLs that the queue calls."""
+"""Pages for people, and the URLs that the queue calls: one for each task."""
 
 from django.urls import path
 
-from jobs import api, views
+from jobs import receiving, views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("jobs/start", views.start_job, name="start_job"),
     path("jobs/<slug:job_id>", views.job_detail, name="job_detail"),
     path("jobs/<slug:job_id>/status", views.job_status, name="job_status"),
-    path("jobs/<slug:job_id>/send", views.send_again, name="send_again"),
-    path("api/long-task", api.long_task, name="long_task"),
-    path("api/job-failed", api.job_failed, name="job_failed"),
+    path("jobs/<slug:job_id>/publish", views.publish_again, name="publish_again"),
+    path("jobs/<slug:job_id>/cancel", views.cancel_job, name="cancel_job"),
+    path("api/job-failed", receiving.job_failed, name="job_failed"),
+    path("api/<slug:endpoint>", receiving.receive, name="receive"),  # /api/long-task
     path("healthz", views.healthz, name="healthz"),
 ]

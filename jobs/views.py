@@ -1,13 +1,13 @@
 """What a person asks for: the button, a job, how it is doing.
 
-A click becomes a job and its message here; jobs/queues.py takes the message away. What the
-pages show afterwards is read from the job, which jobs/api.py keeps up to date.
+A click becomes a job and its message here; `backends.py` takes the message away. What the
+pages show afterwards is read from the job, which `receiving.py` keeps up to date.
 """
 
+import logging
 import secrets
 import time
-from collections.abc import Sequence
-from math import ceil
+from collections.abc import Awaitable
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.tasks import default_task_backend, task_backends
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -22,14 +23,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.middleware import HtmxDetails
 
-from jobs.addresses import site_url
+from jobs.attempts import Attempt
+from jobs.interface import JobResult, task_of
 from jobs.models import Job
+from jobs.pages import QUIET_SECONDS, Card, as_json, timeline
 from jobs.qstash import PublishError
-from jobs.queues import RETRIES, Attempt, get_queue, queue_is_stuck
+from jobs.signatures import site_url
+from jobs.tasks import long_task
+
+logger = logging.getLogger(__name__)
 
 RECENT = 20
-# A job that has not been heard of for this long: ask the queue what became of its message.
-QUIET_SECONDS = 2.0
 
 
 class HtmxRequest(HttpRequest):
@@ -57,43 +61,56 @@ def target_for(request: HttpRequest) -> str:
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
     """The button, and this visitor's recent jobs."""
-    jobs = Job.objects.of(visitor_of(request))[:RECENT]
-    context = {"jobs": [facts(job) for job in jobs], "mine": True, "stuck": queue_is_stuck()}
+    jobs = Job.objects.owned_by(visitor_of(request))[:RECENT]
+    stuck = default_task_backend.is_stuck()
+    context = {"cards": [Card(job) for job in jobs], "mine": True, "stuck": stuck}
     return render(request, "jobs/index.html", context)
 
 
 @require_POST
 async def start_job(request: HtmxRequest) -> HttpResponse:
-    """Save a job, publish its message, and show what came of it."""
-    job = Job(visitor=visitor_of(request), target_url=target_for(request))
-    return await send(request, job)
+    """Enqueue the task, and show what came of it."""
+    task = long_task.using(owner=visitor_of(request))
+    return await show_published(request, task.aenqueue(target_for(request)))
 
 
 @require_POST
-async def send_again(request: HtmxRequest, job_id: str) -> HttpResponse:
-    """Publish the message of a job that could not be sent."""
-    own = Job.objects.of(visitor_of(request)).filter(id=job_id, status=Job.Status.NOT_SENT)
-    job = await own.afirst()
-    if job is None:
+async def publish_again(request: HtmxRequest, job_id: str) -> HttpResponse:
+    """Publish the message of a job that was not sent, or a new one for a job that has ended."""
+    own = Job.objects.owned_by(visitor_of(request)).filter(status__in=Job.PUBLISHABLE)
+    if not (job := await own.filter(id=job_id).afirst()):
         return redirect_after_post("job_detail", job_id)
-    return await send(request, job)
+    publishing = task_backends[job.backend].apublish(job, task_of(job))
+    return await show_published(request, publishing, job)
 
 
-async def send(request: HtmxRequest, job: Job) -> HttpResponse:
-    """Hand a job to the queue; the partial for htmx, a redirect for everybody else."""
-    saved, failure = True, ""
+async def show_published(
+    request: HtmxRequest, publishing: Awaitable[JobResult], job: Job | None = None
+) -> HttpResponse:
+    """Wait for the queue: the partial for htmx, a redirect for everybody else."""
+    failure = ""
     try:
-        await get_queue().asend(job, site_url(request))
+        job = (await publishing).job
     except PublishError as error:
-        failure, saved = str(error), not job._state.adding
+        job, failure = error.job or job, str(error)
     except DatabaseError:
-        failure, saved = "The database did not answer. Try again in a moment.", False
-    context = {"job": facts(job) if saved else None, "mine": True, "failure": failure}
+        logger.exception("publish failed")
+        failure = "The database did not answer. Try again in a moment."
+    context = {"card": Card(job) if job else None, "mine": True, "failure": failure}
     if request.htmx:
         return render(request, "jobs/index.html#started", context)
-    if not saved:
-        return render(request, "jobs/index.html", context | {"jobs": []}, status=503)
+    if not job:
+        return render(request, "jobs/index.html", context, status=503)
     return redirect_after_post("job_detail", job.id)
+
+
+@require_POST
+async def cancel_job(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Cancel a job of the visitor's, unless it runs or has ended."""
+    job = await Job.objects.owned_by(visitor_of(request)).filter(id=job_id).afirst()
+    if job and not await task_backends[job.backend].acancel(job):
+        logger.info("too late to cancel", extra={"job": job_id})
+    return redirect_after_post("job_detail", job_id)
 
 
 def redirect_after_post(name: str, *args: str) -> HttpResponse:
@@ -131,28 +148,19 @@ async def job_status(request: HttpRequest, job_id: str) -> HttpResponse:
     if "timeline" in request.GET:
         context, partial = await detail(request, job), "jobs/job.html#detail"
     else:
-        context, partial = {"job": facts(job, await attempts_at(job))}, "jobs/index.html#job"
-        context["mine"] = job.visitor == visitor_of(request)
-        context["stuck"] = not job.is_finished and await sync_to_async(queue_is_stuck)()
-    context["announce"] = request.GET.get("seen") != context["job"]["version"]
+        card = Card(job, await attempts_at(job))
+        context, partial = await context_of(request, card), "jobs/index.html#job"
+    seen = request.GET.get("seen") == context["card"].version
+    context["announce"] = context["card"].is_news and not seen
     return render(request, partial, context)
 
 
-def facts(job: Job, attempts: Sequence[Attempt] = ()) -> dict[str, Any]:
-    """What the templates show of a job; `attempts` where the queue knows more than the job."""
-    last = attempts[-1] if attempts else None
-    unheard = last if job.status == Job.Status.QUEUED else None
-    next_at = unheard.next_at if unheard else job.next_attempt_at
-    seconds_left = (next_at - timezone.now()).total_seconds() if next_at else 0
-    return {
-        "row": job,
-        "version": f"{job.status}-{last.number if last else job.attempts}",
-        "status": Job.Status.WAITING if unheard and unheard.error else job.status,
-        "next_attempt": (unheard.number if unheard else job.attempts) + 1,
-        "most_attempts": RETRIES + 1,
-        "reason": job.error or (unheard.error if unheard else ""),
-        "next_in": max(0, ceil(seconds_left)),
-    }
+async def context_of(request: HttpRequest, card: Card) -> dict[str, Any]:
+    """What every page that shows one job has to know."""
+    mine = card.job.owner == visitor_of(request)
+    waits = not card.job.has_ended
+    stuck = waits and await sync_to_async(default_task_backend.is_stuck)()
+    return {"card": card, "mine": mine, "stuck": stuck}
 
 
 async def attempts_at(job: Job) -> list[Attempt]:
@@ -164,45 +172,30 @@ async def attempts_at(job: Job) -> list[Attempt]:
     if job.status != Job.Status.QUEUED or not quiet:
         return []
     try:
-        return await get_queue().attempts(job.message_id)
+        attempts: list[Attempt] = await task_backends[job.backend].attempts(job)
     except PublishError:
         return []
+    return attempts
 
 
 async def detail(request: HttpRequest, job: Job) -> dict[str, Any]:
-    """What a job's own page shows: the facts and the timeline."""
+    """What a job's own page shows: the card and the timeline."""
     attempts: list[Attempt] = []
     unknown = ""
-    if job.message_id:
-        try:
-            attempts = await get_queue().attempts(job.message_id)
-        except PublishError as error:
-            unknown = str(error)
-    return {
-        "job": facts(job, attempts),
-        "attempts": attempts,
+    try:
+        attempts = await task_backends[job.backend].attempts(job)
+    except PublishError as error:
+        unknown = str(error)
+    return await context_of(request, Card(job, attempts)) | {
+        "timeline": timeline(job, attempts),
         "attempts_unknown": unknown,
-        "mine": job.visitor == visitor_of(request),
-        "catcher_url": "" if settings.LONG_TASK_TARGET_URL else job.target_url,
-        "stuck": not job.is_finished and await sync_to_async(queue_is_stuck)(),
-        "timeline": True,
+        "catcher_url": "" if settings.LONG_TASK_TARGET_URL else target_of(job),
     }
 
 
-def as_json(job: Job) -> dict[str, Any]:
-    """A job for scripts; moments in ISO 8601, UTC."""
-    return {
-        "id": job.id,
-        "message_id": job.message_id or None,
-        "status": job.status,
-        "sent": job.sent,
-        "total": job.total,
-        "attempts": job.attempts,
-        "error": job.error or None,
-        "created_at": job.created_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-    }
+def target_of(job: Job) -> str:
+    """Where a job's requests can be seen."""
+    return str(job.args[0]) if job.task == long_task.module_path and job.args else ""
 
 
 @never_cache
@@ -213,13 +206,13 @@ def healthz(request: HttpRequest) -> HttpResponse:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-        stuck = queue_is_stuck()
+        stuck = default_task_backend.is_stuck()
     except DatabaseError as error:
         return JsonResponse({"database": f"not answering: {error}"}, status=503)
     report = {
         "database": "ok",
         "database_milliseconds": round(1000 * (time.perf_counter() - started), 1),
-        "queue": get_queue().name,
+        "queue": default_task_backend.name,
         "dispatcher": "queue is not running: messages are due and nothing claims them"
         if stuck
         else "ok",

@@ -1,9 +1,10 @@
 """The entry point for gunicorn: requests to Django, and the dispatcher beside it.
 
-A message passes here twice: the dispatcher that carries it starts with the server, and
-its POST to `/api/long-task` comes in through `Site` like anybody's request.
+A message passes here twice: the dispatcher that delivers it starts with the server, and its
+POST to `/api/long-task` comes in through `Site` like anybody's request.
 """
 
+import asyncio
 import os
 from typing import Any
 
@@ -22,6 +23,7 @@ from django.db import close_old_connections, reset_queries
 from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
+from jobs.unsent import keep_publishing_unsent
 
 
 class Site(ASGIHandler):
@@ -35,6 +37,7 @@ class Site(ASGIHandler):
     """
 
     dispatcher: Dispatcher | None = None
+    unsent: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -71,8 +74,12 @@ class Site(ASGIHandler):
         if settings.RUN_DISPATCHER:
             self.dispatcher = Dispatcher()
             self.dispatcher.start()
+        if settings.QSTASH_TOKEN:
+            self.unsent = asyncio.create_task(keep_publishing_unsent())
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if self.unsent:
+            self.unsent.cancel()
         if self.dispatcher:
             await self.dispatcher.stop()
         await send({"type": "lifespan.shutdown.complete"})

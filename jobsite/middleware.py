@@ -5,13 +5,17 @@ compute (the session is a signed cookie, no query anywhere), so the hop buys not
 a message that waits in `/api/long-task` would keep a thread waiting with it.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.sessions import middleware as sessions
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware import clickjacking, csp, csrf, security
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise import middleware as whitenoise
+
+from jobs.signatures import site_of_request, site_url
 
 
 class OnTheLoop(MiddlewareMixin):
@@ -54,6 +58,18 @@ class CsrfViewMiddleware(OnTheLoop, csrf.CsrfViewMiddleware):
 
 class XFrameOptionsMiddleware(OnTheLoop, clickjacking.XFrameOptionsMiddleware):
     """No other site may frame the button."""
+
+
+class SiteMiddleware(OnTheLoop):
+    """Let a task that is enqueued during a request know where the queue shall deliver it."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        with suppress(DisallowedHost):  # a health check may come with any host
+            site_of_request.set(site_url(request))
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        site_of_request.set("")
+        return response
 
 
 class WhiteNoiseMiddleware(OnTheLoop, whitenoise.WhiteNoiseMiddleware):

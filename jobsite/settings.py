@@ -1,7 +1,7 @@
 """Every setting of the site, and the only place that reads the environment.
 
-A message has not been born yet: here it is decided which queue will carry it
-(`QUEUE_BACKEND`), where it will be delivered (`PUBLIC_URL`) and which keys sign it.
+There is no message yet. Here it is decided which queue will take it (`TASKS`), where it will
+be delivered (`PUBLIC_URL`) and which keys sign it.
 """
 
 import hashlib
@@ -129,10 +129,14 @@ LARGEST_REQUEST = 16 * 1024 * 1024
 # The names are QStash's own: https://upstash.com/docs/qstash/howto/signature
 QSTASH_TOKEN = env.get("QSTASH_TOKEN", "").strip()
 QSTASH_URL = env.get("QSTASH_URL", "").strip() or "https://qstash.upstash.io"
-QUEUE_BACKEND = "hosted" if QSTASH_TOKEN else "embedded"
+TASKS = {
+    "default": {
+        "BACKEND": "jobs.backends.HostedQueue" if QSTASH_TOKEN else "jobs.backends.EmbeddedQueue",
+    }
+}
 QSTASH_CURRENT_SIGNING_KEY = env.get("QSTASH_CURRENT_SIGNING_KEY", "").strip()
 QSTASH_NEXT_SIGNING_KEY = env.get("QSTASH_NEXT_SIGNING_KEY", "").strip()
-if QUEUE_BACKEND == "embedded":
+if not QSTASH_TOKEN:
     QSTASH_CURRENT_SIGNING_KEY = QSTASH_CURRENT_SIGNING_KEY or f"sig_{derived('current key')}"
     QSTASH_NEXT_SIGNING_KEY = QSTASH_NEXT_SIGNING_KEY or f"sig_{derived('next key')}"
 
@@ -189,7 +193,7 @@ BROKER_REFUSE_PRIVATE_ADDRESSES = flag("BROKER_REFUSE_PRIVATE_ADDRESSES")
 # 1: a bulk cancel's `count` is a limit, as SDKs before 2.12 expect; else it is ignored.
 BROKER_CANCEL_COUNTS = flag("BROKER_CANCEL_COUNTS")
 # RUN_DISPATCHER=0 where `manage.py run_dispatcher` runs in a process of its own.
-RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and QUEUE_BACKEND == "embedded"
+RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and not QSTASH_TOKEN
 
 INSTALLED_APPS = [
     "django.contrib.staticfiles",
@@ -207,6 +211,7 @@ MIDDLEWARE = [
     "jobsite.middleware.SessionMiddleware",
     "jobsite.middleware.CsrfViewMiddleware",
     "jobsite.middleware.XFrameOptionsMiddleware",
+    "jobsite.middleware.SiteMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 

@@ -14,7 +14,9 @@ from django.db import connections
 from django.test import AsyncClient
 
 from broker.signing import sign
+from jobs.interface import new_job
 from jobs.models import Job
+from jobs.tasks import long_task
 from tests.postgresql import Cluster, binaries
 from tests.processes import collect_static, migrate
 
@@ -98,12 +100,10 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 @pytest.fixture
 def job(transactional_db) -> Job:
     """A job that has been published and not yet begun."""
-    return Job.objects.create(
-        visitor="somebody",
-        target_url="http://target.test/",
-        status=Job.Status.QUEUED,
-        message_id="msg_1",
-    )
+    job = new_job(long_task.using(owner="somebody"), ["http://target.test/"], {})
+    job.status, job.messages = Job.Status.QUEUED, [{"id": "msg_1", "at": 1_700_000_000.0}]
+    job.save()
+    return job
 
 
 @pytest.fixture

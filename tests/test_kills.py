@@ -83,7 +83,7 @@ def test_everything_killed_at_once_goes_on_after_a_restart(house):
     eventually(lambda: len(sink.requests) >= 3)
     site.stop(web, signal.SIGKILL)
     site.start_web(RUN_DISPATCHER="1")
-    assert visitor.until("succeeded")["sent"] == 10
+    assert visitor.until("succeeded")["steps_done"] == 10
     assert sent(sink).total() <= 11
 
 

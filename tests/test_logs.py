@@ -8,14 +8,14 @@ from jobsite.logs import LineFormatter, plain
 
 
 def line(message: str, *args: object, **extra: object) -> str:
-    record = logging.makeLogRecord({"name": "jobs.api", "levelname": "INFO", "created": 0.25})
+    record = logging.makeLogRecord({"name": "jobs.receiving", "levelname": "INFO", "created": 0.25})
     record.msg, record.args, record.msecs = message, args, 250
     vars(record).update(extra)
     return LineFormatter().format(record)
 
 
 def test_line_begins_with_the_moment_in_utc():
-    assert line("started") == "1970-01-01T00:00:00.250Z INFO jobs.api started"
+    assert line("started") == "1970-01-01T00:00:00.250Z INFO jobs.receiving started"
 
 
 def test_fields_follow_the_words():

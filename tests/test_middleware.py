@@ -13,7 +13,9 @@ from django.test import AsyncClient, AsyncRequestFactory, Client
 from django.utils.module_loading import import_string
 
 from broker.signing import sign
+from jobs.interface import new_job
 from jobs.models import Job
+from jobs.tasks import long_task
 from jobsite.asgi import application
 
 WAITING = 40
@@ -101,7 +103,7 @@ def deliver(job: Job) -> "asyncio.Task[tuple[int, bytes]]":
 
 async def test_waiting_requests_hold_no_thread(transactional_db):
     async with SlowTarget() as target:
-        jobs = [Job(visitor="v", target_url=target.url, status="queued") for _ in range(WAITING)]
+        jobs = [new_job(long_task, [target.url], {}) for _ in range(WAITING)]
         await Job.objects.abulk_create(jobs)
         before = threading.active_count()
         answers = [deliver(job) for job in jobs]

@@ -117,9 +117,13 @@ def test_our_own_host_is_allowed(read):
     assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://jobs.example.com"]
 
 
+def backend_of(settings: dict) -> str:
+    return settings["TASKS"]["default"]["BACKEND"].removeprefix("jobs.backends.")
+
+
 def test_token_chooses_the_hosted_queue(read):
     settings = read(QSTASH_TOKEN="token", QSTASH_CURRENT_SIGNING_KEY="c")
-    assert (settings["QUEUE_BACKEND"], settings["RUN_DISPATCHER"]) == ("hosted", False)
+    assert (backend_of(settings), settings["RUN_DISPATCHER"]) == ("HostedQueue", False)
     assert settings["QSTASH_URL"] == "https://qstash.upstash.io"
     assert settings["QSTASH_NEXT_SIGNING_KEY"] == ""
 
@@ -127,7 +131,7 @@ def test_token_chooses_the_hosted_queue(read):
 def test_without_token_the_queue_is_ours_and_its_keys_are_derived(read):
     settings, again = read(), read()
     keys = [settings["QSTASH_CURRENT_SIGNING_KEY"], settings["QSTASH_NEXT_SIGNING_KEY"]]
-    assert (settings["QUEUE_BACKEND"], settings["RUN_DISPATCHER"]) == ("embedded", True)
+    assert (backend_of(settings), settings["RUN_DISPATCHER"]) == ("EmbeddedQueue", True)
     assert len({*keys, settings["BROKER_TOKEN"], settings["SECRET_KEY"]}) == 4
     assert keys[0] == again["QSTASH_CURRENT_SIGNING_KEY"]
     assert keys[0] == settings["BROKER_ACCOUNTS"]["site"]["current"]

@@ -1,4 +1,4 @@
-"""A message's way through the house, from the click to the silence. See the README."""
+"""A message's way, from the click until the page stops asking. See the README."""
 
 import re
 
@@ -11,9 +11,9 @@ from jobs.models import Job
 from tests.processes import Sink
 
 
-async def test_a_messages_way_through_the_house(async_client, transactional_db, settings):
-    async def carry(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
-        """An attempt that brings the POST to this site without a network."""
+async def test_a_messages_way_from_the_click_to_the_end(async_client, transactional_db, settings):
+    async def deliver(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
+        """Make the POST to this site without a network."""
         response = await async_client.post(
             message.url.removeprefix(settings.PUBLIC_URL),
             bytes(message.body),
@@ -38,7 +38,7 @@ async def test_a_messages_way_through_the_house(async_client, transactional_db, 
 
         # The dispatcher claims the message, signs it and posts it to /api/long-task, which
         # checks the signature, claims the job and makes the ten requests.
-        assert await Dispatcher(attempt=carry).run_once() == 1
+        assert await Dispatcher(attempt=deliver).run_once() == 1
         assert sink.keys == [f"{job.id}-{number}" for number in range(1, 11)]
         pauses = [b["at"] - a["at"] for a, b in zip(sink.requests, sink.requests[1:], strict=False)]
         assert min(pauses) >= 0.5
@@ -46,11 +46,11 @@ async def test_a_messages_way_through_the_house(async_client, transactional_db, 
     # The 2xx has settled the message, and nothing is due any more.
     await job.arefresh_from_db()
     await message.arefresh_from_db()
-    assert (job.status, job.sent, job.attempts) == ("succeeded", 10, 1)
+    assert (job.status, job.steps_done, job.attempts) == ("succeeded", 10, 1)
     assert (message.state, message.due_at) == ("DELIVERED", None)
-    assert await Dispatcher(attempt=carry).run_once() == 0
+    assert await Dispatcher(attempt=deliver).run_once() == 0
 
-    # The page has fallen silent; nobody had to tell it to stop.
+    # The page has no polling attributes any more, so polling stops.
     partial = (await async_client.get(url)).text
     assert "succeeded" in partial
     assert not re.search("hx-get|hx-trigger", partial)

@@ -224,19 +224,23 @@ def moment(seconds: float = 0) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def requests_made(count: int, **failed: Any) -> str:
-    """A job's record of `count` requests that were accepted and perhaps one that was not."""
-    answers = [{"status": 200}] * count + ([failed] if failed else [])
-    return json.dumps(
-        [
-            {"number": number, "at": time.time() + number / 2, "milliseconds": 9} | answer
-            for number, answer in enumerate(answers, start=1)
-        ]
-    )
+def steps_done(count: int) -> dict[str, Any]:
+    """The columns of a job that has noted `count` steps."""
+    log = [
+        {"number": number, "at": time.time() + number / 2, "text": "HTTP 200"}
+        for number in range(1, count + 1)
+    ]
+    return {"steps_done": count, "log": json.dumps(log)}
+
+
+def failed_with(text: str) -> dict[str, Any]:
+    """The columns of a job whose last attempt has failed."""
+    error = {"attempt": 1, "at": time.time() + 2, "text": text, "exception": "", "traceback": ""}
+    return {"error": text, "errors": json.dumps([error])}
 
 
 LONG_REASON = (
-    "request 4: Cannot connect to host "
+    "step 4: Cannot connect to host "
     "a-rather-long-host-name-that-nobody-would-choose-for-a-target.internal.example.com:8443 "
     "ssl:default [Name or service not known]"
 )
@@ -244,33 +248,23 @@ LONG_REASON = (
 
 def states() -> dict[str, dict[str, Any]]:
     """Every state a job can be in, as the columns that make it."""
-    begun = {"started_at": moment(-5.1), "sent": 3, "attempts": 1}
-    failed_once = {"requests": requests_made(3, status=500), "error": "request 4: HTTP 500"}
+    begun = {"started_at": moment(-5.1), "attempts": 1} | steps_done(3)
+    failed_once = failed_with("step 4: HTTP 500")
     return {
         "queued": {"status": "queued"},
-        "running": begun | {"status": "running", "requests": requests_made(3)},
+        "running": begun | {"status": "running"},
         "waiting": begun | failed_once | {"status": "waiting", "next_attempt_at": moment(900)},
         "giving_up": begun
         | failed_once
         | {"status": "waiting", "attempts": 4, "next_attempt_at": moment(8)},
-        "succeeded": begun
-        | {
-            "status": "succeeded",
-            "sent": 10,
-            "requests": requests_made(10),
-            "finished_at": moment(),
-        },
+        "succeeded": begun | steps_done(10) | {"status": "succeeded", "finished_at": moment()},
         "failed": begun
-        | {
-            "status": "failed",
-            "attempts": 4,
-            "error": LONG_REASON,
-            "requests": requests_made(3, error=LONG_REASON),
-            "finished_at": moment(),
-        },
+        | failed_with(LONG_REASON)
+        | {"status": "failed", "attempts": 4, "finished_at": moment()},
+        "cancelled": {"status": "cancelled", "finished_at": moment()},
         "not_sent": {
             "status": "not_sent",
-            "message_id": "",
+            "messages": "[]",
             "error": "https://qstash.upstash.io cannot be reached. Check QSTASH_URL.",
         },
     }

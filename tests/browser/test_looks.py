@@ -84,6 +84,7 @@ def test_every_state_is_an_icon_and_a_word(browse: Browse, gallery: Gallery):
         ("✓", "succeeded"),
         ("✕", "failed"),
         ("✕", "not sent"),
+        ("⊘", "cancelled"),
     }
 
 

@@ -1,4 +1,4 @@
-"""From the click to the end, as it is seen: the pages go on by themselves, then fall silent.
+"""From the click to the end, as it is seen: the pages update themselves, then stop asking.
 
 Jobs take five seconds, so two stories are begun once and looked at by several tests: a
 visitor at a target that refuses, and one with three jobs, two tabs, a job page and the bin.
@@ -87,10 +87,10 @@ def test_every_job_goes_from_queued_to_running_to_succeeded(watched: Watched):
         assert words == ["queued", "running", "succeeded"]
 
 
-def test_progress_ends_at_ten_of_ten_requests(watched: Watched):
+def test_progress_ends_at_ten_of_ten_steps(watched: Watched):
     for job_id in watched.jobs:
         card = watched.first.locator(f"#job-{job_id}")
-        expect(card.locator(".amount")).to_have_text("10 of 10 requests sent")
+        expect(card.locator(".amount")).to_have_text("10 of 10 steps done")
         assert card.locator("progress").evaluate("bar => [bar.value, bar.max]") == [10, 10]
 
 
@@ -100,7 +100,7 @@ def test_progress_is_shown_on_the_way(watched: Watched):
         amounts = [
             int(amount)
             for amount in re.findall(
-                rf"job-{job_id}: (\d+) of 10 requests sent", "\n".join(watched.shown())
+                rf"job-{job_id}: (\d+) of 10 steps done", "\n".join(watched.shown())
             )
         ]
         assert amounts == sorted(amounts)
@@ -110,7 +110,7 @@ def test_progress_is_shown_on_the_way(watched: Watched):
 def test_end_of_every_job_is_announced(watched: Watched):
     for job_id in watched.jobs:
         expect(state(watched.first, job_id)).to_contain_text(SUCCEEDED)
-        assert f"announcement: Job {job_id[:8]} succeeded in" in "\n".join(watched.shown())
+        assert f"announcement: Job {job_id[:8]}: succeeded in" in "\n".join(watched.shown())
 
 
 def test_two_tabs_agree_after_a_reload_in_the_middle(watched: Watched):
@@ -140,7 +140,7 @@ def test_timeline_tells_every_step_in_order(watched: Watched):
     told = [
         r"published as msg_\w+",
         r"attempt 1: HTTP 200 after \d\.\d\d s",
-        *(rf"request {number}: HTTP 200 after \d+ ms" for number in range(1, 11)),
+        *(rf"step {number}: HTTP 200" for number in range(1, 11)),
         "succeeded",
     ]
     assert all(re.fullmatch(*pair) for pair in zip(told, steps, strict=True)), steps
@@ -154,11 +154,11 @@ def test_ten_requests_arrive_in_the_bin_newest_first(watched: Watched):
 
 
 def test_failed_attempts_are_told_with_their_reason_and_what_follows(refused: Refused):
-    expect(state(refused.page, refused.doomed)).to_contain_text("failed: request 1: HTTP 500")
+    expect(state(refused.page, refused.doomed)).to_contain_text("failed: step 1: HTTP 500")
     expect(state(refused.page, refused.lucky)).to_contain_text(SUCCEEDED)
     text = "\n".join(refused.shown())
     for number in (2, 3):
-        waiting = rf". waiting for attempt {number} of 4 in \d s: request"
+        waiting = rf". waiting for attempt {number} of 4 in \d s: step"
         assert re.search(rf"job-{refused.doomed}: {waiting} 1: HTTP 500", text)
         assert re.search(rf"job-{refused.lucky}: {waiting} 2: HTTP 500", text)
     assert "attempt 5 of 4" not in text
@@ -166,12 +166,12 @@ def test_failed_attempts_are_told_with_their_reason_and_what_follows(refused: Re
 
 def test_failed_attempts_and_the_end_are_announced(refused: Refused):
     doomed = f"announcement: Job {refused.doomed[:8]}"
-    expect(state(refused.page, refused.doomed)).to_contain_text("failed: request 1: HTTP 500")
+    expect(state(refused.page, refused.doomed)).to_contain_text("failed: step 1: HTTP 500")
     text = "\n".join(refused.shown())
     for number in (1, 2, 3):
-        failed = f"attempt {number} failed, request 1: HTTP 500. Attempt {number + 1} of 4 follows."
-        assert f"{doomed}: {failed}" in text
-    assert f"{doomed} failed: request 1: HTTP 500" in text
+        waiting = rf"waiting for attempt {number + 1} of 4 in \d s: step 1: HTTP 500"
+        assert re.search(rf"{doomed}: {waiting}", text)
+    assert f"{doomed}: failed: step 1: HTTP 500" in text
 
 
 def test_only_who_knows_its_address_sees_a_job_of_another(browse: Browse, still: Site):
@@ -185,7 +185,7 @@ def test_only_who_knows_its_address_sees_a_job_of_another(browse: Browse, still:
 def test_last_failed_attempt_says_that_none_follows(browse: Browse, gallery: Gallery):
     page = browse(gallery.url, storage_state=gallery.storage_state)
     expect(state(page, gallery.jobs["giving_up"])).to_have_text(
-        "↻ waiting for the queue to give up: attempt 4 of 4 failed, request 4: HTTP 500"
+        "↻ waiting for the queue to give up: attempt 4 of 4 failed, step 4: HTTP 500"
     )
 
 

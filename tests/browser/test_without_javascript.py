@@ -24,9 +24,9 @@ def test_form_leads_to_the_job_page_by_303(browse: Browse, still: Site):
 
 def test_job_page_refreshes_itself_until_the_end(browse: Browse, still: Site):
     page, job_id = click(browse, still)
-    paint(still, job_id, status="running", sent=4, attempts=1, started_at=moment())
-    expect(page.locator("#detail .amount")).to_have_text("4 of 10 requests sent")
-    paint(still, job_id, status="succeeded", sent=10, finished_at=moment())
+    paint(still, job_id, status="running", steps_done=4, attempts=1, started_at=moment())
+    expect(page.locator("#detail .amount")).to_have_text("4 of 10 steps done")
+    paint(still, job_id, status="succeeded", steps_done=10, finished_at=moment())
     expect(page.locator("#detail .state")).to_contain_text("succeeded")
     expect(page.locator("meta[http-equiv=refresh]")).to_have_count(0)
 

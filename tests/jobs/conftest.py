@@ -38,7 +38,7 @@ class Cloud:
                 self.end_headers()
                 self.wfile.write(text.encode())
 
-            do_GET = do_POST = answer  # noqa: N815
+            do_GET = do_POST = do_DELETE = answer  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -83,7 +83,7 @@ def cloud(running_cloud: Cloud) -> Cloud:
 @pytest.fixture
 def hosted(cloud: Cloud, settings) -> Cloud:
     """The site as it is once QSTASH_TOKEN is set."""
-    settings.QUEUE_BACKEND = "hosted"
+    settings.TASKS = {"default": {"BACKEND": "jobs.backends.HostedQueue"}}
     settings.QSTASH_URL, settings.QSTASH_TOKEN = cloud.url, "token-of-the-cloud"
     return cloud
 
@@ -104,10 +104,10 @@ def sink(running_sink: Sink) -> Sink:
 
 @pytest.fixture
 def job_at(job: Job, sink: Sink) -> Callable[..., Awaitable[Job]]:
-    """A published job whose target is the sink, some of its ten requests sent already."""
+    """A published job whose target is the sink, some of its ten steps done already."""
 
-    async def job_at(sent: int, **fields: Any) -> Job:
-        own = {"sent": sent, "target_url": sink.url} | fields
+    async def job_at(steps_done: int, **fields: Any) -> Job:
+        own = {"steps_done": steps_done, "args": [sink.url]} | fields
         await Job.objects.filter(id=job.id).aupdate(**own)
         await job.arefresh_from_db()
         return job

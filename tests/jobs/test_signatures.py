@@ -9,14 +9,15 @@ import time
 
 import pytest
 from django.conf import settings
-from django.test import Client
+from django.core.exceptions import DisallowedHost
+from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from broker.signing import sign
 from jobs.models import Job
-from jobs.signatures import LARGEST_BODY, SignatureError, verify
+from jobs.signatures import LARGEST_BODY, SignatureError, current_site_url, site_url, verify
 
 URL = "http://testserver/api/long-task"
 BODY = b'{"hello": "world", "job_id": 1}'
@@ -145,7 +146,7 @@ async def test_refused_message_does_no_work(deliver, job):
     )
     await job.arefresh_from_db()
     assert response.status_code == 403
-    assert (job.status, job.attempts, job.requests) == (Job.Status.QUEUED, 0, "[]")
+    assert (job.status, job.attempts, job.log) == (Job.Status.QUEUED, 0, [])
 
 
 @pytest.mark.parametrize(
@@ -282,3 +283,29 @@ def test_whatever_is_signed_is_answered_with_a_plain_word(
         },
     )
     assert response.status_code in {200, 489}
+
+
+def request_for(host: str):
+    return RequestFactory().get("/", headers={"Host": host})
+
+
+def test_public_url_comes_first(settings):
+    settings.PUBLIC_URL = "https://jobs.example.com"
+    assert site_url(request_for("localhost:8123")) == "https://jobs.example.com"
+    assert current_site_url() == "https://jobs.example.com"
+
+
+def test_else_it_is_the_host_of_the_request(settings):
+    settings.PUBLIC_URL = ""
+    assert site_url(request_for("localhost:8123")) == "http://localhost:8123"
+
+
+def test_unknown_host_is_no_address(settings):
+    settings.PUBLIC_URL = ""
+    with pytest.raises(DisallowedHost):
+        site_url(request_for("attacker.test"))
+
+
+def test_outside_of_a_request_nobody_knows(settings):
+    settings.PUBLIC_URL = ""
+    assert current_site_url() == ""

@@ -1,6 +1,6 @@
 """`manage.py dev`: the whole site in one process, for one's own machine.
 
-A message published here is claimed by the dispatcher's thread of this same process, and
+A message published here is claimed by the dispatcher in a thread of this same process, and
 POSTed back to this same server.
 """
 
@@ -13,9 +13,10 @@ from django.conf import settings
 from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
 from django.core.management import call_command
 from django.core.servers.basehttp import WSGIRequestHandler, WSGIServer
+from django.tasks import default_task_backend
 
 from broker.dispatcher import Dispatcher
-from jobs.queues import get_queue
+from jobs.unsent import keep_publishing_unsent
 
 
 class RequestHandler(WSGIRequestHandler):
@@ -49,6 +50,8 @@ class Command(RunserverCommand):
     def inner_run(self, *args: Any, **options: Any) -> None:
         """What the reloader runs, and runs again when code has changed."""
         call_command("migrate", verbosity=0)
+        if settings.QSTASH_TOKEN:
+            threading.Thread(target=publish_unsent_in_thread, name="unsent", daemon=True).start()
         super().inner_run(*args, **options)
 
     def on_bind(self, server_port: int) -> None:
@@ -56,11 +59,15 @@ class Command(RunserverCommand):
             run_dispatcher_in_thread()
         host = f"[{self.addr}]" if self._raw_ipv6 else self.addr
         url = f"http://{host}:{server_port}"
-        self.stdout.write(f"Open {url}/ and click. Queue: {get_queue().name}.\n")
-        if settings.QUEUE_BACKEND == "embedded":
+        self.stdout.write(f"Open {url}/ and click. Queue: {default_task_backend.name}.\n")
+        if not settings.QSTASH_TOKEN:
             token = settings.BROKER_TOKEN
             self.stdout.write(f"Other apps may use it: QSTASH_URL={url} QSTASH_TOKEN={token}\n")
         self.stdout.write("Stop with Ctrl-C.\n")
+
+
+def publish_unsent_in_thread() -> None:
+    asyncio.run(keep_publishing_unsent())
 
 
 def run_dispatcher_in_thread() -> None:

@@ -1,0 +1,120 @@
+"""The queues behind `enqueue`: our own database here, hosted QStash in `hosted.py`.
+
+The visitor has clicked, and a view enqueues a task. The job and its message are stored in one
+transaction. From here on the message is the queue's, until it is delivered to `receiving.py`.
+"""
+
+from typing import Any, NamedTuple
+
+from django.tasks.signals import task_enqueued
+from django.utils import timezone
+
+import broker.cancelling
+import broker.errors
+import broker.lanes
+import broker.models
+import broker.publishing
+import broker.queues
+from groupcommit.transactions import write_transaction
+from groupcommit.writer import begin_with, writer
+from jobs.attempts import Attempt, read_attempts
+from jobs.hosted import HostedQueue
+from jobs.interface import JobBackend, JobResult, JobTask, announce, letter_for
+from jobs.models import Job, Transition, save_transitions, store_jobs
+from jobs.qstash import Refused
+
+__all__ = ["EmbeddedQueue", "HostedQueue"]
+
+
+class EmbeddedQueue(JobBackend):
+    """Our own database: the job and its message are two rows of one transaction."""
+
+    name = "embedded"
+
+    def publish(self, job: Job, task: JobTask) -> JobResult:
+        with write_transaction():
+            store_publications([self.publication(job, task)])
+        result = JobResult.of(job, task)
+        task_enqueued.send(type(self), task_result=result)
+        return result
+
+    async def apublish(self, job: Job, task: JobTask) -> JobResult:
+        await writer.write(store_publications, self.publication(job, task))
+        result = JobResult.of(job, task)
+        await announce(task_enqueued, result)
+        return result
+
+    def publication(self, job: Job, task: JobTask) -> "Publication":
+        """A job that is ready to be saved as queued, and its message."""
+        letter = letter_for(job, task)
+        try:
+            message = broker.publishing.read_message(*letter)
+        except broker.errors.PublishError as error:
+            raise Refused(f"The queue refused the message: {error}.") from error
+        is_new = job._state.adding
+        transition = job.publish(message.message_id, timezone.now())
+        return Publication(job, None if is_new else transition, message, self.parallelism(job))
+
+    async def acancel(self, job: Job) -> bool:
+        transition = job.cancel(timezone.now())
+        return transition is not None and await writer.write(cancel_jobs, (job, transition))
+
+    async def attempts(self, job: Job) -> list[Attempt]:
+        ids = [message["id"] for message in job.messages]
+        events = broker.models.Event.objects.filter(message__message_id__in=ids)
+        fields = ("state", "time", "error", "response_status", "next_delivery_time")
+        logs: dict[int, list[dict[str, Any]]] = {}
+        async for event in events.order_by("message_id", "id").values("message_id", *fields):
+            logs.setdefault(event["message_id"], []).append(event)
+        return [attempt for log in logs.values() for attempt in read_attempts(log)]
+
+    def is_stuck(self) -> bool:
+        return broker.models.queue_is_stuck(broker.models.now_ms())
+
+
+class Publication(NamedTuple):
+    """A message and its job: a new one, or the transition of one that is saved already."""
+
+    job: Job
+    transition: Transition | None
+    message: broker.models.Message
+    parallelism: int | None
+
+
+def lock_lanes(publications: list[Publication]) -> None:
+    broker.publishing.lock_if_laned([[publication.message] for publication in publications])
+
+
+@begin_with(lock_lanes)
+def store_publications(publications: list[Publication]) -> list[bool]:
+    """Store jobs and their messages; False where somebody else has moved the job meanwhile."""
+    store_jobs([publication.job for publication in publications if not publication.transition])
+    saved = [
+        publication.transition is None or save_transitions([publication.transition])[0]
+        for publication in publications
+    ]
+    ours = [publication for publication, done in zip(publications, saved, strict=True) if done]
+    broker.publishing.store([publication.message for publication in ours])
+    for _, _, message, parallelism in ours:
+        if parallelism:
+            set_parallelism(message, parallelism)
+    return saved
+
+
+def set_parallelism(message: broker.models.Message, parallelism: int) -> None:
+    """Let so many messages of a message's queue run at once."""
+    name, now = str(message.queue_name), broker.models.now_ms()
+    change = broker.queues.Change(message.account, name, now, parallelism)
+    if change.queue().exclude(parallelism=parallelism).exists():
+        broker.queues.apply(change)
+
+
+@begin_with(broker.lanes.lock_for_all)
+def cancel_jobs(cancellations: list[tuple[Job, Transition]]) -> list[bool]:
+    """Cancel jobs and what is left of their messages; False for a job that has moved on."""
+    saved = save_transitions([transition for _, transition in cancellations])
+    jobs = [job for (job, _), is_saved in zip(cancellations, saved, strict=True) if is_saved]
+    ids = [message["id"] for job in jobs for message in job.messages]
+    messages = broker.models.Message.objects.filter(message_id__in=ids)
+    broker.cancelling.cancel(list(messages.values_list("id", flat=True)), broker.models.now_ms())
+    return saved

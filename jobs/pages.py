@@ -1,0 +1,139 @@
+"""What the templates show of a job, in words.
+
+No message passes here. A `Card` is a job as a page has it, a timeline its history: what the
+job has noted, together with what the queue's log says of its messages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+
+from jobs.attempts import Attempt
+from jobs.models import Job
+
+# A job that has not been heard of for this long: ask the queue what became of its message.
+QUIET_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Card:
+    """A job and the queue's attempts at it, where the queue knows more than the job."""
+
+    job: Job
+    attempts: Sequence[Attempt] = ()
+
+    @property
+    def unheard(self) -> Attempt | None:
+        """The last attempt at a job that no message has reached yet."""
+        return self.attempts[-1] if self.attempts and self.job.status == "queued" else None
+
+    @property
+    def status(self) -> str:
+        failed = self.unheard and self.unheard.error
+        return Job.Status.WAITING if failed else self.job.status
+
+    @property
+    def label(self) -> str:
+        """The status in a word or two."""
+        return self.status.replace("_", " ")
+
+    @property
+    def version(self) -> str:
+        """Changes whenever there is something new to announce."""
+        last = self.attempts[-1].number if self.attempts else self.job.attempts
+        return f"{len(self.job.messages)}-{last}-{self.status}"
+
+    @property
+    def explanation(self) -> str:
+        """What follows the status: how long it took, when it goes on, what went wrong."""
+        job = self.job
+        if self.status == "waiting":
+            return self.waiting_for()
+        if self.status == "succeeded" and job.started_at and job.finished_at:
+            return f" in {(job.finished_at - job.started_at).total_seconds():.1f} s"
+        return f": {job.error}" if job.error and self.status != "running" else ""
+
+    def waiting_for(self) -> str:
+        error = self.job.error or (self.unheard.error if self.unheard else "")
+        failed = self.unheard.number if self.unheard else self.job.attempts
+        most = self.job.options.get("retries", 0) + 1
+        if failed >= most:
+            return f" for the queue to give up: attempt {failed} of {most} failed, {error}"
+        next_at = self.unheard.next_at if self.unheard else self.job.next_attempt_at
+        seconds = (next_at - timezone.now()).total_seconds() if next_at else 0
+        return f" for attempt {failed + 1} of {most} in {max(0, ceil(seconds))} s: {error}"
+
+    @property
+    def is_news(self) -> bool:
+        """Whether a screen reader should say the status; the rest can be seen on the page."""
+        return self.job.has_ended or self.status == "waiting"
+
+    @property
+    def polls(self) -> str:
+        """How often the page asks for the status; empty once the job has ended."""
+        if self.job.has_ended:
+            return ""
+        return "5s" if self.status == "not_sent" else "500ms"
+
+    @property
+    def can_cancel(self) -> bool:
+        return not self.job.has_ended and self.job.status != "running"
+
+    @property
+    def publish_label(self) -> str:
+        """What the button that publishes the job again says; empty if it cannot be."""
+        labels = {"not_sent": "Send again", "failed": "Try again", "cancelled": "Start again"}
+        return labels.get(self.job.status, "")
+
+
+class Entry(NamedTuple):
+    """A line of a job's timeline; `kind` is message, attempt, step, error or end."""
+
+    at: datetime
+    kind: str
+    text: str
+
+
+def timeline(job: Job, attempts: Sequence[Attempt]) -> list[Entry]:
+    """Everything that is known of a job, oldest first."""
+    entries = [Entry(job.created_at, "message", "saved")] if not job.messages else []
+    for message in job.messages:
+        entries.append(Entry(moment(message), "message", f"published as {message['id']}"))
+    for attempt in attempts:
+        outcome = f"HTTP {attempt.status}" if attempt.status else attempt.error
+        ended = attempt.seconds is not None
+        text = f"{outcome} after {attempt.seconds:.2f} s" if ended else "under way"
+        entries.append(Entry(attempt.at, "attempt", f"attempt {attempt.number}: {text}"))
+    for step in job.log:
+        entries.append(Entry(moment(step), "step", f"step {step['number']}: {step['text']}"))
+    for error in job.errors:
+        entries.append(Entry(moment(error), "error", error["text"]))
+    if job.finished_at:
+        entries.append(Entry(job.finished_at, "end", job.get_status_display()))
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def moment(record: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(record["at"], UTC)
+
+
+def as_json(job: Job) -> dict[str, Any]:
+    """A job for scripts; moments in ISO 8601, UTC."""
+    return {
+        "id": job.id,
+        "task": job.task,
+        "message_id": job.message_id or None,
+        "status": job.status,
+        "steps_done": job.steps_done,
+        "steps_total": job.steps_total,
+        "attempts": job.attempts,
+        "return_value": job.return_value,
+        "error": job.error or None,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }

@@ -1,0 +1,269 @@
+"""What surrounds every task: signature, claim, run, status code.
+
+The message has arrived at its task's endpoint, `/api/long-task` or another. The status code
+tells the queue how to go on: 2xx is done, 503 means come again, 489 never. Nothing here holds
+a thread or a database connection while a task waits.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
+from datetime import timedelta
+from inspect import iscoroutinefunction, signature
+from math import ceil
+from traceback import format_exception, format_exception_only
+from typing import Any
+
+from django.db import connections
+from django.http import HttpRequest, JsonResponse
+from django.tasks.exceptions import TaskResultDoesNotExist
+from django.tasks.signals import task_finished, task_started
+from django.utils import timezone
+from django.utils.json import normalize_json
+
+from groupcommit.writer import writer
+from jobs.interface import (
+    GiveUp,
+    JobContext,
+    JobResult,
+    JobTask,
+    LeaseLost,
+    SyncJobContext,
+    TryAgain,
+    announce,
+    endpoints,
+    new_job,
+    retry_delay,
+    save,
+    task_of,
+)
+from jobs.models import (
+    LEASE,
+    Arrival,
+    Failure,
+    Job,
+    Refusal,
+    Transition,
+    claim_jobs,
+    fail_jobs,
+    save_transitions,
+    store_arrived,
+)
+from jobs.signatures import Delivery, signed
+
+logger = logging.getLogger(__name__)
+
+WORKER = f"{socket.gethostname()[:32]}-{os.getpid()}"
+MOST_ERRORS = 20
+LONGEST_TRACEBACK = 10_000
+# Synchronous tasks have threads of their own: they must not block the event loop, nor the one
+# thread that all of Django's synchronous code shares.
+threads = ThreadPoolExecutor(thread_name_prefix="task")
+
+
+@signed
+async def receive(request: HttpRequest, delivery: Delivery, endpoint: str) -> JsonResponse:
+    """Run the task with this endpoint for the job that the message names."""
+    if not (task := endpoints.get(endpoint)):
+        return never(f"there is no task at {request.path}")
+    try:
+        job_id = await find_job_id(task, delivery)
+    except ValueError as error:
+        return never(str(error))
+    who = (job_id, task.module_path, delivery.message_id, delivery.attempt)
+    job = await writer.write(claim_jobs, Arrival(*who, WORKER, timezone.now()))
+    log = {"job": job_id, "message_id": delivery.message_id, "attempt": delivery.attempt}
+    if isinstance(job, Refusal):
+        logger.info("nothing to do", extra=log | {"reason": job.reason})
+        return refused(job)
+    logger.info("started", extra=log | {"task": task.name, "steps_done": job.steps_done})
+    return await run(task, job, delivery.retried, log)
+
+
+async def run(task: JobTask, job: Job, retried: int, log: dict[str, Any]) -> JsonResponse:
+    """Make one attempt at a claimed job. However it ends, the job's row says how it goes on."""
+    result = JobResult.of(job, task)
+    await announce(task_started, result)
+    try:
+        async with lease_renewed(job):
+            value = normalize_json(await call(task, result))
+        await save(job.succeed(value, timezone.now()))
+    except LeaseLost as lost:
+        logger.warning("lease lost", extra=log)
+        return again(str(lost))
+    except asyncio.CancelledError:
+        # Nobody waits for this attempt any more: leave the writing to the writer.
+        writer.submit(
+            save_transitions, put_back(job, TryAgain("the delivery was cut off"), retried)
+        )
+        logger.warning("cut off", extra=log)
+        raise
+    except GiveUp as error:
+        await writer.write(save_transitions, job.give_up(*described(job, error), timezone.now()))
+        logger.warning("gave up", extra=log | {"error": job.error})
+        await announce(task_finished, JobResult.of(job, task))
+        return never(job.error)
+    except (Exception, SystemExit) as error:  # whatever a task raises
+        await writer.write(save_transitions, put_back(job, error, retried))
+        expected = isinstance(error, TryAgain)
+        extra = log | {"error": job.error}
+        logger.warning("attempt failed", extra=extra, exc_info=None if expected else error)
+        return again(job.error, error.after if isinstance(error, TryAgain) else None)
+    logger.info("succeeded", extra=log)
+    await announce(task_finished, JobResult.of(job, task))
+    return JsonResponse({"success": True})
+
+
+async def call(task: JobTask, result: JobResult) -> Any:
+    """Call the task's function: on the event loop, or in a thread if it is synchronous."""
+    is_async = iscoroutinefunction(task.func)
+    args = list(result.args)
+    if task.takes_context:
+        args.insert(0, (JobContext if is_async else SyncJobContext)(task_result=result))
+    if is_async:
+        return await task.func(*args, **result.kwargs)
+
+    def in_thread() -> Any:
+        try:
+            return task.func(*args, **result.kwargs)
+        finally:
+            connections.close_all()
+
+    return await asyncio.get_running_loop().run_in_executor(threads, copy_context().run, in_thread)
+
+
+@asynccontextmanager
+async def lease_renewed(job: Job) -> AsyncIterator[None]:
+    """Renew the lease while a task works that notes nothing for a while.
+
+    If the lease has gone to another attempt, the task learns that when it notes or returns.
+    """
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 3)
+            now = timezone.now()
+            if job.lease_expires_at and job.lease_expires_at - now < LEASE * 2 / 3:
+                await writer.write(save_transitions, job.renew(now))
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+
+
+def put_back(job: Job, error: BaseException, retried: int) -> Transition:
+    """Give a job back for the next attempt, which comes when the task or the queue says."""
+    after = error.after if isinstance(error, TryAgain) else None
+    delay = retry_delay(task_of(job), retried) if after is None else after
+    return job.wait(*described(job, error), timezone.now() + delay)
+
+
+def described(job: Job, error: BaseException) -> tuple[str, list[dict[str, Any]]]:
+    """What went wrong in words for people, and the job's errors with this one added."""
+    step = f"step {job.steps_done + 1}: " if job.steps_total else ""
+    expected = isinstance(error, TryAgain | GiveUp)
+    text = step + (str(error) if expected else "".join(format_exception_only(error)).strip())
+    entry = {
+        "attempt": job.attempts,
+        "at": round(timezone.now().timestamp(), 3),
+        "text": text,
+        "exception": f"{type(error).__module__}.{type(error).__qualname__}",
+        "traceback": "".join(format_exception(error))[-LONGEST_TRACEBACK:],
+    }
+    return text, [*job.errors, entry][-MOST_ERRORS:]
+
+
+async def find_job_id(task: JobTask, delivery: Delivery) -> str:
+    """The job that a message names. One that names none, a schedule's, gets its own on arrival.
+
+    ValueError if the body cannot belong to this task.
+    """
+    payload = read_json(delivery.body)
+    job_id = job_id_in(payload, delivery.message_id)
+    if "job_id" not in payload:
+        args, kwargs = payload.get("args", []), payload.get("kwargs", {})
+        try:
+            signature(task.func).bind(*([None] if task.takes_context else []), *args, **kwargs)
+        except TypeError as error:
+            raise ValueError(f"args and kwargs do not fit {task.name}: {error}") from error
+        job = new_job(task, args, kwargs, id=job_id, status=Job.Status.QUEUED)
+        await writer.write(store_arrived, job)
+    return job_id
+
+
+def job_id_in(payload: Any, message_id: str) -> str:
+    """The id in a message's body, or the one that belongs to its message id. Else ValueError."""
+    if not isinstance(payload, dict):
+        raise ValueError("the body must be a JSON object")
+    if "job_id" not in payload and message_id:
+        return Job.id_for_message(message_id)
+    job_id = payload.get("job_id")
+    if isinstance(job_id, str) and job_id.isascii() and job_id.isalnum():
+        return job_id
+    raise ValueError("job_id must be the id of a job")
+
+
+@signed
+async def job_failed(request: HttpRequest, delivery: Delivery) -> JsonResponse:
+    """The queue has given up on a message: end its job.
+    https://upstash.com/docs/qstash/features/callbacks
+    """
+    report = read_json(delivery.body)
+    try:
+        payload = read_json(base64.b64decode(report["sourceBody"]))
+        message_id = str(report["sourceMessageId"])
+        answer = f"HTTP {int(report['status'])}" if report["status"] else "no answer"
+        attempts = int(report.get("retried", 0)) + 1
+        job_id = job_id_in(payload, message_id)
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return never("the body must be a failure callback for a task's message")
+    error = f"The queue gave up after {attempts} attempts; the last one got {answer}."
+    job = await writer.write(fail_jobs, Failure(job_id, message_id, error))
+    logger.warning("job failed", extra={"job": job_id, "ended": job is not None})
+    if job:
+        with suppress(TaskResultDoesNotExist):  # the task may have been removed meanwhile
+            await announce(task_finished, JobResult.of(job))
+    return JsonResponse({"success": True})
+
+
+def refused(refusal: Refusal) -> JsonResponse:
+    """Answer a message that must not start work."""
+    if refusal.for_good:
+        return never(refusal.reason)
+    if refusal.held_until:
+        return again(refusal.reason, refusal.held_until - timezone.now())
+    return JsonResponse({"success": True, "note": refusal.reason})
+
+
+def again(error: str, delay: timedelta | None = None) -> JsonResponse:
+    """Ask the queue to deliver again, after a delay of our own or the message's."""
+    response = JsonResponse({"error": error}, status=503)
+    if delay is not None:
+        response["Retry-After"] = str(max(1, ceil(delay.total_seconds())))
+    return response
+
+
+def never(error: str) -> JsonResponse:
+    """Tell the queue that no further attempt can help.
+    https://upstash.com/docs/qstash/features/retry
+    """
+    response = JsonResponse({"error": error}, status=489)
+    response["Upstash-NonRetryable-Error"] = "true"
+    return response
+
+
+def read_json(body: bytes) -> Any:
+    """The body's JSON value, or None if it has none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
