@@ -6,6 +6,8 @@ visitor does not have to wait for it. Run a queue on this machine, and then the 
     uv run manage.py broker
     uv run examples/smallest.py
 
+For hosted QStash, set its four variables and open the site at the address of a tunnel to it.
+
 It is naive on purpose. Nobody can see how far a job is. A message that arrives twice is worked on
 twice. After a crash at the seventh request, a job starts again at the first. The package jobs/
 builds the same pattern without these faults: read jobs/tasks.py and jobs/views.py next.
@@ -91,8 +93,8 @@ def long_task(request: HttpRequest) -> HttpResponse:
 
 
 # Anybody can send a request to /api/long-task, but only the queue has the keys to sign one. The
-# signature says who sent which body to which URL, and until when it is valid. A request may be
-# signed with the next key already: it becomes the current key when the keys are changed.
+# signature says who sent which body to which URL, and until when that is valid. After a rotation
+# of the keys, the next key is the current one; so a request signed with the next key is accepted.
 
 reader = jwt.PyJWT({"require": ["iss", "sub", "exp", "nbf", "body"]})
 
@@ -108,10 +110,10 @@ def is_signed(request: HttpRequest) -> bool:
     return False
 
 
-# What Django needs to serve this file. It listens on this machine only. Hosted QStash reaches it
-# through a tunnel, so the site learns its public address from the request: whatever Host says,
-# over https if the tunnel says so. A site that knows its own address should name it instead, as
-# jobs/ does. A local queue's keys are known to everyone, so no tunnel may lead to them.
+# What Django needs to serve this file, on this machine only. Hosted QStash reaches the site through
+# a tunnel, so the site takes its public address from the request: the Host header, and https if
+# the tunnel says so. A site that knows its own address should name it instead, as jobs/ does.
+# A local queue's keys are known to everybody, so beside one no other host is served.
 
 urlpatterns = [path("", home), path("api/long-task", long_task)]
 settings.configure(

@@ -152,7 +152,7 @@ def test_click_starts_a_job_that_sends_ten_requests(open_page: Browse, smallest,
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_button_is_disabled_until_an_answer_which_is_not_a_queues(open_page: Browse, start, status):
+def test_button_waits_for_the_answer_and_a_useless_one_is_a_failure(open_page, start, status):
     answer = threading.Event()
     with Sink() as queue:
         queue.answer = lambda request: answer.wait(30) and status
