@@ -101,11 +101,15 @@ class Browse:
         ]
 
 
+def require_chromium() -> None:
+    if not Path(CHROMIUM).exists():
+        skip_or_fail("chromium is not installed. On Debian: apt-get install chromium")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def chromium_is_installed() -> None:
     """Asked before any site is started for nothing."""
-    if not Path(CHROMIUM).exists():
-        skip_or_fail("chromium is not installed. On Debian: apt-get install chromium")
+    require_chromium()
 
 
 @pytest.fixture(scope="package")
@@ -115,6 +119,7 @@ def chromium() -> Iterator[Browser]:
     Not for the session: while Playwright runs, its event loop counts as this thread's, and
     asynchronous tests of other folders could not start their own.
     """
+    require_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
         yield browser

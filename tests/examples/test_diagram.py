@@ -1,0 +1,25 @@
+"""docs/message.svg: the diagram of a message's way."""
+
+from xml.etree import ElementTree
+
+from tests.processes import ROOT
+
+FILE = ROOT / "docs" / "message.svg"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_diagram_is_xml_with_a_title_and_a_text_alternative():
+    svg = ElementTree.parse(FILE).getroot()  # noqa: S314  the file is ours
+    named = [svg.find(f"{SVG}title"), svg.find(f"{SVG}desc")]
+    assert [len(element.text.split()) > 3 for element in named] == [True, True]
+    assert svg.get("aria-labelledby").split() == [element.get("id") for element in named]
+    assert int(svg.get("width")) <= 820
+
+
+def test_diagram_has_dark_colours_and_needs_no_other_file():
+    text = FILE.read_text()
+    assert "prefers-color-scheme: dark" in text
+    assert "@import" not in text
+    assert "href" not in text
+    assert text.replace("url(#", "").count("url(") == 0
+    assert text.count("http") == text.count('xmlns="http://www.w3.org/2000/svg"') == 1
