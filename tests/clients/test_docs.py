@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.management.commands.broker import Command
 from tests.clients.test_receivers import RECEIVERS
 from tests.conftest import skip_or_fail
 from tests.processes import ROOT, eventually
@@ -87,6 +89,20 @@ def test_receivers_are_shown_as_they_are():
 def test_the_four_lines_are_those_of_the_queue(queue):
     lines = dict(re.findall(r"^export (\w+)=(.*)$", PAGE, re.MULTILINE))
     assert lines == queue | {"QSTASH_URL": "http://127.0.0.1:8080"}
+
+
+def test_commands_are_those_of_the_broker():
+    parser = Command().create_parser("manage.py", "broker")
+    commands = re.findall(r"^.*uv run manage.py broker\b(.*)$", PAGE, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        parser.parse_args(shlex.split(command))
+
+
+def test_settings_that_are_named_exist():
+    example = (ROOT / ".env.example").read_text()
+    named = set(re.findall(r"\b(?:BROKER_[A-Z_]+|SECRET_KEY)\b", PAGE))
+    assert named <= set(re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE))
 
 
 @pytest.mark.parametrize("language", PROGRAMS)
