@@ -84,7 +84,7 @@ export const checks = {
     assert.deepEqual(await messages.cancel({ all: true }), { cancelled: 1 });
   },
 
-  async "a log tells the way of a message"({ client, destination, until }) {
+  async "a log lists the states of a message"({ client, destination, until }) {
     const { messageId } = await client.publishJSON({
       url: destination.url("/flaky/1"), body: 1, retryDelay: "1", label: ["blue", "green"],
     });

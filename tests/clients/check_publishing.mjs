@@ -1,4 +1,4 @@
-// The TypeScript SDK hands over messages, and the destination says what arrived.
+// The TypeScript SDK publishes messages; the checks look at what is delivered.
 import assert from "node:assert/strict";
 
 const JSON_TYPE = "application/json";

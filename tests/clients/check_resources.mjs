@@ -1,4 +1,4 @@
-// The TypeScript SDK sets up what shapes deliveries: queues, schedules, URL groups, flow control.
+// The TypeScript SDK sets up queues, schedules, URL groups and flow control.
 import assert from "node:assert/strict";
 
 const gone = (error) => error.status === 404;

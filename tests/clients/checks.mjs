@@ -10,7 +10,7 @@ import { checks as resources } from "./check_resources.mjs";
 
 const tokens = process.env.TOKENS.split(" ");
 
-/** What a check is given: clients, their keys, a destination, and what is often asked for. */
+/** What a check is given: clients, their keys, a destination, and what most checks need. */
 async function tools(token) {
   const newClient = (config) => new Client({ baseUrl: process.env.QSTASH_URL, token, ...config });
   const client = newClient();
@@ -26,7 +26,7 @@ async function tools(token) {
     /** True if the SDK's receiver accepts a request. */
     accepts: ({ headers, body }, url) =>
       receiver.verify({ signature: headers["upstash-signature"], body, url }),
-    /** Wait for a state of a message; the newest line of its log that says so. */
+    /** Wait for a state of a message; returns the newest line of its log with it. */
     until: (messageId, state) =>
       eventually(async () => {
         const { logs } = await client.logs({ filter: { messageId } });

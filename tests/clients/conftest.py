@@ -5,12 +5,15 @@ not see each other's data, so tests may run at the same time and count what they
 """
 
 import asyncio
+import fcntl
 import inspect
-import itertools
+import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,16 +21,18 @@ import requests
 from qstash import AsyncQStash, QStash, Receiver
 
 from tests.clients.destination import Destination, Received
-from tests.processes import Site, site
+from tests.postgresql import free_port
+from tests.processes import eventually, site
 
-# More than there are tests; each worker of pytest-xdist counts through them by itself.
+# More than there are tests.
 ACCOUNTS = {f"client{number}": f"token-{number}" for number in range(200)}
 SITE_TOKEN = "token-of-the-site"
 SITE_KEYS = {
     "QSTASH_CURRENT_SIGNING_KEY": "sig_7Current00000000000000000000",
     "QSTASH_NEXT_SIGNING_KEY": "sig_7Next00000000000000000000000",
 }
-unused_tokens = itertools.cycle(ACCOUNTS.values())
+# The last ones are for the checks in JavaScript, see test_typescript_sdk.py.
+TOKENS = list(ACCOUNTS.values())
 
 
 class Account(NamedTuple):
@@ -64,25 +69,88 @@ class Awaited:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def session_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that pytest-xdist's workers have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+type Facts = dict[str, str]
+
+
+@contextmanager
+def shared(note: Path, started: AbstractContextManager[Facts]) -> Iterator[Facts]:
+    """What the first worker has started, for all of them; it is stopped when none uses it."""
+    with (
+        note.with_suffix(".starting").open("w") as starting,
+        note.with_suffix(".users").open("w") as users,
+    ):
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        if note.exists():
+            facts = json.loads(note.read_text())
+            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(starting, fcntl.LOCK_UN)
+            yield facts
+            return
+        with started as facts:
+            note.write_text(json.dumps(facts))
+            fcntl.flock(starting, fcntl.LOCK_UN)
+            yield facts
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            note.unlink()  # who needs it from now on starts another
+            fcntl.flock(starting, fcntl.LOCK_UN)
+            fcntl.flock(users, fcntl.LOCK_EX)
+
+
+@contextmanager
+def started_server(folder: Path) -> Iterator[Facts]:
     """gunicorn with one worker: the queue under /v2/, and its dispatcher."""
     accounts = " ".join(f"{name}={token}" for name, token in ACCOUNTS.items())
-    with site(
-        tmp_path_factory.mktemp("clients"),
-        BROKER_ACCOUNTS=accounts,
-        BROKER_TOKEN=SITE_TOKEN,
-        **SITE_KEYS,
-    ) as running:
+    with site(folder, BROKER_ACCOUNTS=accounts, BROKER_TOKEN=SITE_TOKEN, **SITE_KEYS) as running:
         running.start_web()
-        yield running
+        yield {"url": running.url, "database": str(folder / "site.sqlite3")}
+
+
+@contextmanager
+def started_queue(folder: Path) -> Iterator[Facts]:
+    """`manage.py broker` as a developer starts it, and what it prints."""
+    with site(folder) as running:
+        arguments = ["--port", str(free_port()), "--in-memory"]
+        process = running.start("manage.py", "broker", *arguments, DEBUG="1", SECRET_KEY="")
+
+        def printed() -> dict[str, str]:
+            assert process.poll() is None, running.log.read_text()
+            lines = re.findall(r"^(QSTASH_\w+)=(.*)\n", running.log.read_text(), re.MULTILINE)
+            return dict(lines) if len(lines) == 4 else {}
+
+        yield eventually(printed, what="the queue's start")
+        running.stop(process)
+
+
+@pytest.fixture(scope="session")
+def server(session_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facts]:
+    """The URL and the database of a site that has all the accounts."""
+    started = started_server(tmp_path_factory.mktemp("server"))
+    with shared(session_folder / "server.json", started) as facts:
+        yield facts
+
+
+@pytest.fixture(scope="session")
+def queue(session_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facts]:
+    """The four variables of a queue for developers, with their published users."""
+    started = started_queue(tmp_path_factory.mktemp("queue"))
+    with shared(session_folder / "queue.json", started) as facts:
+        yield facts
 
 
 @pytest.fixture
-def new_account(server: Site) -> Callable[[], Account]:
+def new_account(server: Facts, session_folder: Path) -> Callable[[], Account]:
     """Opens accounts in which nothing has happened yet."""
 
     def new_account() -> Account:
-        account = Account(server.url, next(unused_tokens), "", "")
+        with (session_folder / "accounts").open("ab", buffering=0) as used:
+            used.write(b".")  # one byte an account, whichever worker takes it
+            account = Account(server["url"], TOKENS[used.tell() - 1], "", "")
         keys = account.http("GET", "/v2/keys").json()
         return account._replace(current=keys["current"], next=keys["next"])
 
@@ -101,11 +169,11 @@ def destination() -> Iterator[Destination]:
 
 
 @pytest.fixture
-def fire(server: Site) -> Callable[[str], None]:
+def fire(server: Facts) -> Callable[[str], None]:
     """Makes a schedule due at once: its own next minute is too far off for a test."""
 
     def fire(schedule_id: str) -> None:
-        with closing(sqlite3.connect(server.folder / "site.sqlite3", timeout=20)) as database:
+        with closing(sqlite3.connect(server["database"], timeout=20)) as database:
             moved = database.execute(
                 "UPDATE broker_schedule SET next_at = ? WHERE schedule_id = ?",
                 [time.time_ns() // 1_000_000, schedule_id],

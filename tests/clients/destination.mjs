@@ -1,6 +1,6 @@
-// Where the messages go: a server that keeps every request just as it came. The path says what
-// to answer: /status/404 that status, /flaky/2 a 503 twice before the first 200, /held a 200
-// once the check calls release(), anything else a 200.
+// Where messages are delivered: a server that keeps every request. The path says what to answer:
+// /status/404 that status, /flaky/2 a 503 twice and then 200, /held a 200 once the check calls
+// release(), anything else a 200.
 import { createServer, STATUS_CODES } from "node:http";
 import { once } from "node:events";
 
@@ -44,7 +44,7 @@ export class Destination {
     return `http://127.0.0.1:${this.server.address().port}${path}`;
   }
 
-  /** What has come to one path, its query included. */
+  /** The requests to one path, query included. */
   at(path) {
     return this.requests.filter((request) => request.path === path);
   }

@@ -1,8 +1,7 @@
-"""Where the messages go: a server that keeps every request just as it came.
+"""Where messages are delivered: a server that keeps every request.
 
-A message has left the queue and is delivered here. The path says what to answer: `/status/404`
-that status, `/flaky/2` a 503 twice before the first 200, `/held` a 200 once the test says
-`release()`, anything else a 200.
+The path says what to answer: `/status/404` that status, `/flaky/2` a 503 twice and then 200,
+`/held` a 200 once the test calls `release()`, anything else a 200.
 """
 
 import re
@@ -61,7 +60,7 @@ class Destination:
             daemon_threads = True
 
             def handle_error(self, request: object, address: object) -> None:
-                """A sender that gives up waiting is part of the tests."""
+                """A sender may give up waiting."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
 
@@ -80,7 +79,7 @@ class Destination:
         return f"http://127.0.0.1:{self.server.server_port}{path}"
 
     def at(self, path: str) -> list[Received]:
-        """What has come to one path, its query included."""
+        """The requests to one path, query included."""
         return [request for request in self.requests if request.path == path]
 
     def first(self, path: str = "/") -> Received:
@@ -93,7 +92,7 @@ class Destination:
         return self.at(path)
 
     def release(self) -> None:
-        """Let those that are held go."""
+        """Answer the requests that are held."""
         self.released.set()
 
     def __enter__(self) -> "Destination":

@@ -1,5 +1,5 @@
-// A whole application: it publishes to itself, verifies what comes, and exits with 0. All it
-// knows is in its environment: QSTASH_DEV=true and QSTASH_DEV_PORT, or QSTASH_URL, QSTASH_TOKEN
+// A whole application: it publishes to itself, verifies what comes, and exits with 0. It reads
+// its environment only: QSTASH_DEV=true and QSTASH_DEV_PORT, or QSTASH_URL, QSTASH_TOKEN
 // and the two signing keys.
 import { createServer } from "node:http";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-"""What a test looks up about a message that has been handed over, with the Python SDK."""
+"""What tests look up about a published message, with the Python SDK."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def states(qstash: Any, message_id: str) -> list[LogState]:
 
 
 def until(qstash: Any, message_id: str, state: LogState) -> Log:
-    """Wait until a message has been in a state; the newest line of its log that says so."""
+    """Wait until a message has been in a state; return the newest line of its log with it."""
 
     def look() -> Log | None:
         logs = qstash.log.list(filter={"message_id": message_id}).logs

@@ -1,52 +1,29 @@
-"""An application in Node that knows of the queue what `manage.py broker` tells it, or nothing.
+"""QStash's SDK in Node against `manage.py broker`, with its four variables or with QSTASH_DEV.
 
-With QSTASH_DEV=true QStash's SDK looks for a development server of its own; it finds ours in
-its place and downloads nothing.
+With QSTASH_DEV=true the SDK looks for QStash's development server. It finds ours instead, and
+downloads nothing.
 """
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import skip_or_fail
-from tests.postgresql import free_port
-from tests.processes import Site, eventually
 
 FOLDER = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
-def banner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What a queue of its own, in memory, says when it is up."""
+@pytest.fixture(autouse=True)
+def node() -> None:
     if shutil.which("node") is None or not (FOLDER / "node_modules").exists():
         skip_or_fail("QStash's TypeScript SDK is missing; enable: npm ci --prefix tests/clients")
-    running, port = Site(tmp_path_factory.mktemp("broker")), free_port()
-    process = running.start("manage.py", "broker", "--port", str(port), "--in-memory")
-
-    def up() -> bool:
-        assert process.poll() is None, running.log.read_text()
-        return f"is running at http://127.0.0.1:{port}\n" in running.log.read_text()
-
-    try:
-        eventually(up, what="the queue's start")
-        yield running.log.read_text()
-        running.stop(process)
-    finally:
-        running.stop_all()
-
-
-def said(banner: str) -> dict[str, str]:
-    """The environment that a banner asks for: its lines of the form QSTASH_…=…"""
-    lines = [line.partition("=") for line in banner.splitlines() if line.startswith("QSTASH_")]
-    return {name: value for name, _, value in lines}
 
 
 def run_application(home: Path, **environment: str) -> str:
-    """Run dev.mjs, which publishes to itself and verifies what comes; what it has printed."""
+    """Run dev.mjs, which publishes to itself and verifies what comes; what it printed."""
     done = subprocess.run(
         ["node", FOLDER / "dev.mjs"],
         env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
@@ -58,8 +35,8 @@ def run_application(home: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_development_mode_finds_the_queue_and_downloads_nothing(banner, tmp_path):
-    url = said(banner)["QSTASH_URL"]
+def test_development_mode_finds_the_queue_and_downloads_nothing(queue, tmp_path):
+    url = queue["QSTASH_URL"]
     port = url.rpartition(":")[2]
     output = run_application(tmp_path, QSTASH_DEV="true", QSTASH_DEV_PORT=port)
     assert 'received {"hello":"world"}' in output
@@ -67,9 +44,5 @@ def test_development_mode_finds_the_queue_and_downloads_nothing(banner, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_four_lines_of_the_banner_are_all_an_application_needs(banner, tmp_path):
-    environment = said(banner)
-    assert sorted(environment) == [
-        "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_TOKEN", "QSTASH_URL"
-    ]  # fmt: skip
-    assert 'received {"hello":"world"}' in run_application(tmp_path, **environment)
+def test_the_four_lines_of_the_banner_are_all_an_application_needs(queue, tmp_path):
+    assert 'received {"hello":"world"}' in run_application(tmp_path, **queue)

@@ -1,7 +1,7 @@
-"""The Python SDK, sync and async, hands over messages; the destination says what arrived.
+"""The Python SDK, sync and async, publishes messages; the tests look at what is delivered.
 
-Each test has an account of its own on one real server, so it may count what it finds. The
-calls that configure are in test_python_sdk_resources.py, those that find and remove in
+Each test has an account of its own on one real server, so it may count what it finds. Calls
+that configure are in test_python_sdk_resources.py, those that find and remove in
 test_python_sdk_lists.py.
 """
 
@@ -49,7 +49,7 @@ def test_destination_sees_qstashs_headers_and_nothing_of_the_publisher(qstash, d
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
-def test_every_method_carries_its_body_and_a_signature(qstash, account, destination, method):
+def test_every_method_delivers_the_body_and_a_signature(qstash, account, destination, method):
     url = destination.url("/hook")
     qstash.message.publish_json(url=url, body={"n": 1}, method=method)
     request = destination.first("/hook")
@@ -94,7 +94,7 @@ def test_url_arrives_byte_for_byte(qstash, account, destination):
     account.accepts(request, destination.url(path))
 
 
-def test_what_a_url_cannot_hold_is_encoded_and_its_fragment_dropped(qstash, account, destination):
+def test_url_is_encoded_where_it_must_be_and_loses_its_fragment(qstash, account, destination):
     qstash.message.publish(url=destination.url("/x?b=1&c=%2F é#frag"))
     request = destination.first("/x?b=1&c=%2F%20%C3%A9")
     account.accepts(request, destination.url("/x?b=1&c=%2F%20%C3%A9"))
@@ -143,14 +143,14 @@ def test_message_without_options_has_none(qstash, destination):
     assert absent == [None] * len(absent)
 
 
-def test_body_that_is_no_text_is_read_in_base64(qstash, destination):
+def test_body_that_is_not_text_is_read_in_base64(qstash, destination):
     published = qstash.message.publish(url=destination.url(), body=b"\xff\x00", delay=60)
     message = qstash.message.get(published.message_id)
     assert message.body is None
     assert base64.b64decode(message.body_base64) == b"\xff\x00"
 
 
-def test_message_waits_for_its_moment(qstash, destination):
+def test_message_waits_until_its_time(qstash, destination):
     moment = int(time.time()) + 3600
     published = qstash.message.publish(url=destination.url(), not_before=moment, delay=5)
     assert qstash.message.get(published.message_id).not_before == moment * 1000
@@ -158,6 +158,7 @@ def test_message_waits_for_its_moment(qstash, destination):
     assert line.next_delivery_time == moment * 1000
 
 
+@pytest.mark.parametrize("qstash", ["sync"], indirect=True)  # it waits for a second
 def test_delayed_message_arrives_later(qstash, destination):
     before = time.time()
     qstash.message.publish(url=destination.url(), delay=1)
@@ -165,7 +166,7 @@ def test_delayed_message_arrives_later(qstash, destination):
     assert time.time() - before >= 1
 
 
-def test_log_tells_the_way_of_a_message(qstash, destination):
+def test_log_lists_the_states_of_a_message(qstash, destination):
     published = qstash.message.publish(
         url=destination.url(), body="hi", label="blue", retry_delay="10 * retried"
     )
@@ -213,6 +214,7 @@ def test_destination_that_cannot_be_reached_leaves_no_response(qstash):
     assert until(qstash, published.message_id, LogState.ERROR).error
 
 
+@pytest.mark.parametrize("qstash", ["sync"], indirect=True)  # it waits for a second
 def test_attempt_ends_at_its_timeout(qstash, destination):
     published = qstash.message.publish(url=destination.url("/held"), timeout=1, retries=0)
     assert dead_letter(qstash, published.message_id).response_status == 0

@@ -49,7 +49,7 @@ def test_messages_are_cancelled_by_their_ids(qstash, destination):
     assert qstash.message.cancel_all() == 0
 
 
-def test_messages_under_way_can_be_cancelled(qstash, destination):
+def test_messages_can_be_cancelled_during_an_attempt(qstash, destination):
     published = [qstash.message.publish(url=destination.url("/held"), retries=3) for _ in range(2)]
     destination.received(2, "/held")
     assert qstash.message.cancel_many([message.message_id for message in published]) == 2
@@ -177,7 +177,7 @@ def test_rotated_keys_are_known_to_receivers_of_the_old_ones(qstash, account, de
     )
 
 
-def test_queue_length_counts_what_waits(qstash, destination):
+def test_lag_counts_the_messages_that_wait(qstash, destination):
     qstash.queue.upsert("orders", paused=True)
     for _ in range(3):
         qstash.message.enqueue(queue="orders", url=destination.url())

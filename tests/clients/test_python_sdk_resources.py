@@ -1,7 +1,6 @@
-"""The Python SDK, sync and async, sets up what shapes deliveries, and the destination tells.
+"""The Python SDK, sync and async, sets up queues, URL groups, schedules and flow control.
 
-Queues put messages in order, batches hand over many at once, URL groups multiply them,
-schedules make them, flow control holds them back. Each test has an account of its own.
+It publishes batches, too. The tests look at what is delivered; each has an account of its own.
 """
 
 import pytest
@@ -256,7 +255,7 @@ def test_paused_key_delivers_nothing_until_it_is_resumed(qstash, destination):
     assert not qstash.flow_control.get("k").is_paused
 
 
-def test_pinned_values_outlast_those_of_messages(qstash, destination):
+def test_pinned_values_win_over_those_of_messages(qstash, destination):
     qstash.flow_control.pin("k", {"parallelism": 3, "rate": 20, "period": 120})
     control = {"key": "k", "parallelism": 9, "rate": 9, "period": 9}
     qstash.message.publish(url=destination.url(), flow_control=control)

@@ -1,7 +1,7 @@
-"""The TypeScript SDK drives the queue from Node, through every call that it has.
+"""Every call of the TypeScript SDK, from Node.
 
-The checks are written in JavaScript (check_*.mjs); Node runs them all at once, each with an
-account of its own, and each is reported here as a test by its name.
+The checks are written in JavaScript (check_*.mjs). Node runs them all at once, each with an
+account of its own; each is reported here as a test of its name.
 """
 
 import fcntl
@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import ACCOUNTS
+from tests.clients.conftest import TOKENS, Facts
 from tests.conftest import skip_or_fail
-from tests.processes import Site
 
 FOLDER = Path(__file__).parent
 CHECK = re.compile(r'^  async "(.+)"\(', re.MULTILINE)
@@ -25,16 +24,15 @@ NAMES = [
 ]
 
 
-def run_checks(server: Site) -> dict[str, dict]:
+def run_checks(server: Facts) -> dict[str, dict]:
     """What each check has found, by its name."""
     if shutil.which("node") is None or not (FOLDER / "node_modules").exists():
         skip_or_fail(
             "QStash's TypeScript SDK is missing; enable with: npm ci --prefix tests/clients"
         )
-    tokens = list(ACCOUNTS.values())[-len(NAMES) :]
     done = subprocess.run(
         ["node", FOLDER / "checks.mjs"],
-        env=os.environ | {"QSTASH_URL": server.url, "TOKENS": " ".join(tokens)},
+        env=os.environ | {"QSTASH_URL": server["url"], "TOKENS": " ".join(TOKENS[-len(NAMES) :])},
         capture_output=True,
         text=True,
         timeout=60,
@@ -44,18 +42,13 @@ def run_checks(server: Site) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="session")
-def checks(
-    tmp_path_factory: pytest.TempPathFactory, worker_id: str, request: pytest.FixtureRequest
-) -> dict[str, dict]:
+def checks(session_folder: Path, server: Facts) -> dict[str, dict]:
     """The outcome of all checks, run once even where pytest-xdist shares out the tests."""
-    base = tmp_path_factory.getbasetemp()
-    folder = base if worker_id == "master" else base.parent
-    with (folder / "typescript.lock").open("w") as lock:
+    with (session_folder / "typescript.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        outcome = folder / "typescript.json"
+        outcome = session_folder / "typescript.json"
         if not outcome.exists():
-            found = run_checks(request.getfixturevalue("server"))
-            outcome.write_text(json.dumps(found))
+            outcome.write_text(json.dumps(run_checks(server)))
         return json.loads(outcome.read_text())
 
 
