@@ -1,7 +1,8 @@
-"""Every setting of the site, and the only place that reads the environment.
+"""Every setting of the site, and the only module that reads the environment.
 
-A message has not been born yet: here it is decided which queue will carry it
-(`QUEUE_BACKEND`), where it will be delivered (`PUBLIC_URL`) and which keys sign it.
+No message passes here. The settings decide which queue delivers messages (`QUEUE_BACKEND`),
+where they are delivered (`PUBLIC_URL`) and which keys sign them. The queue alone, as
+`manage.py broker` serves it, has the same settings with the changes in broker_settings.py.
 """
 
 import hashlib
@@ -62,52 +63,31 @@ def pairs(name: str) -> list[tuple[str, str]]:
 
 
 def secret_key() -> str:
-    """The site's secret; in development one is made up once and kept in `.secret-key`."""
+    """The site's secret: SECRET_KEY, or what a file holds; in development `.secret-key`."""
     if key := env.get("SECRET_KEY", "").strip():
         return key
-    if not DEBUG:
-        raise ImproperlyConfigured(
-            "SECRET_KEY is not set. Set it to a long random text, the same for every "
-            "process of the site, or set DEBUG=1 on your own machine."
-        )
-    file = BASE_DIR / ".secret-key"
+    if file := env.get("SECRET_KEY_FILE", "").strip() or (DEBUG and BASE_DIR / ".secret-key"):
+        return kept_secret(Path(file))
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. Set it to a long random text, the same for every "
+        "process of the site, or set DEBUG=1 on your own machine."
+    )
+
+
+def kept_secret(file: Path) -> str:
+    """The secret in a file, which is made if it is missing, for its owner's eyes only."""
     if not file.exists():
-        own = file.with_suffix(f".{secrets.token_hex(4)}")
+        own = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
         own.touch(mode=0o600)
         own.write_text(secrets.token_urlsafe(48))
         own.rename(file)
-    return file.read_text()
+    return file.read_text().strip()
 
 
 def derived(purpose: str) -> str:
     """A secret of its own for one purpose, computed from SECRET_KEY: 32 hex digits."""
     return hmac.new(SECRET_KEY.encode(), purpose.encode(), hashlib.sha256).hexdigest()[:32]
 
-
-# The published users of QStash's own development server.
-# https://upstash.com/docs/qstash/howto/local-development
-DEVELOPMENT_USERS = {
-    "defaultUser": {
-        "token": "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0=",
-        "current": "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r",
-        "next": "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs",
-    },
-    "testUser1": {
-        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjEiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
-        "current": "sig_7GVPjvuwsfqF65iC8fSrs1dfYruM",
-        "next": "sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua",
-    },
-    "testUser2": {
-        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjIiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
-        "current": "sig_6jWGaWRxHsw4vMSPJprXadyvrybF",
-        "next": "sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx",
-    },
-    "testUser3": {
-        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjMiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
-        "current": "sig_5T8FcSsynBjn9mMLBsXhpacRovJf",
-        "next": "sig_7GFR4YaDshFcqsxWRZpRB161jguD",
-    },
-}
 
 DEBUG = flag("DEBUG")
 SECRET_KEY = secret_key()
@@ -159,14 +139,11 @@ for name, token in pairs("BROKER_READ_ONLY_TOKENS"):
     if name not in BROKER_ACCOUNTS:
         raise ImproperlyConfigured(f"BROKER_READ_ONLY_TOKENS: there is no account {name!r}.")
     BROKER_ACCOUNTS[name]["read_only_token"] = token
-# Set by `manage.py broker`, which serves nothing but the queue.
-BROKER_ONLY = flag("BROKER_ONLY")
-# The four development users whose tokens and keys everybody knows; only ever on loopback.
-BROKER_DEV_USERS = flag("BROKER_DEV_USERS")
-if BROKER_DEV_USERS:
-    BROKER_ACCOUNTS = DEVELOPMENT_USERS
-# What `manage.py broker` hands on to the server that it starts.
-SECRET_ENVIRONMENT = dict(env)
+# For `manage.py broker` only: its port, and whether the development users whose tokens are
+# published are wanted. Only broker_settings.py can let them in.
+QSTASH_DEV_PORT = number("QSTASH_DEV_PORT", 8080)
+BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
+BROKER_DEV_USERS = False
 BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 2000)
 BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
 # What a message may ask for.
@@ -210,10 +187,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
 ]
 
-if BROKER_ONLY:
-    MIDDLEWARE = []
-
-ROOT_URLCONF = "broker.site_urls" if BROKER_ONLY else "jobsite.urls"
+ROOT_URLCONF = "jobsite.urls"
 ASGI_APPLICATION = "jobsite.asgi.application"
 WSGI_APPLICATION = "jobsite.wsgi.application"
 APPEND_SLASH = False
@@ -277,7 +251,6 @@ STORAGES = {
 ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS += env.get("ALLOWED_HOSTS", "").replace(",", " ").split()
-ALLOWED_HOSTS += ["*"] if BROKER_ONLY else []  # its clients need a token, whatever the host
 ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 
@@ -298,7 +271,7 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 # HTTPS is the rule; a site that says it is reached over plain http, or a
 # developer's own machine, is the exception.
-SERVED_OVER_HTTPS = not DEBUG and not BROKER_ONLY and not PUBLIC_URL.startswith("http://")
+SERVED_OVER_HTTPS = not DEBUG and not PUBLIC_URL.startswith("http://")
 SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS
 # A platform's health check may come without TLS and without our host name.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
