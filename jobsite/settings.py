@@ -22,7 +22,7 @@ load_dotenv(BASE_DIR / ".env")
 
 
 def flag(name: str, default: bool = False) -> bool:
-    """Read a yes/no variable; an unknown word is an error, not a silent no."""
+    """Read a yes/no variable. An unknown word is an error and does not mean no."""
     word = env.get(name, "").strip().lower()
     if word in {"", "0", "false", "no", "off", "1", "true", "yes", "on"}:
         return word in {"1", "true", "yes", "on"} if word else default
@@ -47,7 +47,7 @@ def url(name: str, default: str = "") -> str:
         whole = False
     if text and not whole:
         raise ImproperlyConfigured(
-            f"{name}={text!r} is not a URL. Write it whole, such as https://jobs.example.com"
+            f"{name}={text!r} is not a complete URL, such as https://jobs.example.com"
         )
     return text
 
@@ -85,7 +85,7 @@ def kept_secret(file: Path) -> str:
 
 
 def derived(purpose: str) -> str:
-    """A secret of its own for one purpose, computed from SECRET_KEY: 32 hex digits."""
+    """A secret for one purpose, 32 hex digits that are computed from SECRET_KEY."""
     return hmac.new(SECRET_KEY.encode(), purpose.encode(), hashlib.sha256).hexdigest()[:32]
 
 
@@ -102,7 +102,7 @@ PUBLIC_URL = (
     or (f"https://{name}" if (name := env.get("HEROKU_APP_DEFAULT_DOMAIN_NAME")) else "")
     or (f"https://{name}-{PORT}.app.github.dev" if (name := env.get("CODESPACE_NAME")) else "")
 )
-# Larger request bodies are refused before they fill the disk; each view has its own limit.
+# Larger request bodies are refused before they are stored; each view has its own limit.
 LARGEST_REQUEST = 16 * 1024 * 1024
 
 # The queue: hosted QStash as soon as there is a token, else our own database.
@@ -119,8 +119,8 @@ if QUEUE_BACKEND == "embedded":
 # Where the ten requests go. Empty: each visitor's own bin of this site's catcher.
 LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
 
-# The embedded queue. Its HTTP interface answers whoever knows an account's token; the site's
-# own account is called `site`, and no account sees another's data.
+# The embedded queue. Its HTTP interface is open to anyone with an account's token. The site's
+# own account is called `site`. No account sees another's data.
 BROKER_TOKEN = env.get("BROKER_TOKEN", "").strip() or derived("broker token")
 BROKER_ACCOUNTS = {
     "site": {
@@ -146,7 +146,7 @@ BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
 BROKER_DEV_USERS = False
 BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 2000)
 BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
-# What a message may ask for.
+# The most that a message may ask for.
 BROKER_MESSAGE_BYTES = number("BROKER_MESSAGE_BYTES", 1024 * 1024)
 BROKER_TIMEOUT_SECONDS = number("BROKER_TIMEOUT_SECONDS", 15 * 60)
 BROKER_DELAY_DAYS = number("BROKER_DELAY_DAYS", 365)
@@ -161,9 +161,9 @@ BROKER_RESPONSE_BYTES = number("BROKER_RESPONSE_BYTES", 256 * 1024)
 BROKER_DEDUPLICATION_SECONDS = number("BROKER_DEDUPLICATION_SECONDS", 600)
 BROKER_LOG_DAYS = number("BROKER_LOG_DAYS", 3)
 BROKER_DEAD_LETTER_DAYS = number("BROKER_DEAD_LETTER_DAYS", 7)
-# 1: deliver to public addresses and to this site only, whatever a name resolves to.
+# 1: deliver only to public addresses and to this site, whatever a name resolves to.
 BROKER_REFUSE_PRIVATE_ADDRESSES = flag("BROKER_REFUSE_PRIVATE_ADDRESSES")
-# 1: a bulk cancel's `count` is a limit, as SDKs before 2.12 expect; else it is ignored.
+# 1: a bulk cancel's `count` is a limit, as SDKs before 2.12 expect. Otherwise it is ignored.
 BROKER_CANCEL_COUNTS = flag("BROKER_CANCEL_COUNTS")
 # RUN_DISPATCHER=0 where `manage.py run_dispatcher` runs in a process of its own.
 RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and QUEUE_BACKEND == "embedded"
@@ -176,7 +176,7 @@ INSTALLED_APPS = [
     "catcher",
 ]
 
-# All of them run on the event loop: see jobsite/middleware.py for why that matters.
+# All of these run on the event loop; jobsite/middleware.py says why.
 MIDDLEWARE = [
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
@@ -211,9 +211,9 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # WAL lets readers go on while the one writer commits; FULL makes each commit
-    # outlive a power cut; IMMEDIATE takes the write lock up front, so that a
-    # transaction waits for its turn instead of failing half way.
+    # WAL: readers need not wait for the writer. FULL: a commit survives a power cut.
+    # IMMEDIATE: a transaction takes the write lock when it begins, so it waits for its
+    # turn there and does not fail half way.
     # https://docs.djangoproject.com/en/6.1/ref/databases/#sqlite-notes
     DATABASES["default"] |= {
         "CONN_MAX_AGE": None,
@@ -226,7 +226,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 4}}
 
-# The session only names the visitor, so it fits into its own signed cookie.
+# The session only holds the visitor's name, so it fits into a signed cookie.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_AGE = 365 * 24 * 3600
 SESSION_COOKIE_HTTPONLY = True
@@ -254,8 +254,8 @@ ALLOWED_HOSTS += env.get("ALLOWED_HOSTS", "").replace(",", " ").split()
 ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 
-# Django looks for its own middleware by name; ours are subclasses of them, in place and
-# tested (tests/test_middleware.py), so these three warnings would be wrong.
+# Django looks for its own middleware by name and does not find the subclasses used here, so
+# these three warnings would be wrong. tests/test_middleware.py tests the subclasses.
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
 # Nothing from another origin, nothing inline.
@@ -267,19 +267,18 @@ SECURE_CSP = {
     "frame-ancestors": [CSP.NONE],
 }
 X_FRAME_OPTIONS = "DENY"
-# The job's URL is all one needs to see it: it must not leak to other sites.
+# Anyone with a job's URL can see the job, so the URL must not leak to other sites.
 SECURE_REFERRER_POLICY = "same-origin"
-# HTTPS is the rule; a site that says it is reached over plain http, or a
-# developer's own machine, is the exception.
+# HTTPS is required, except on a developer's machine or if PUBLIC_URL begins with http://.
 SERVED_OVER_HTTPS = not DEBUG and not PUBLIC_URL.startswith("http://")
 SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS
-# A platform's health check may come without TLS and without our host name.
+# A platform's health check may come over plain HTTP and with another host name.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SERVED_OVER_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_HTTPS
 if ON_RENDER or ON_HEROKU:
-    # Their routers set this header themselves; anywhere else a client could forge it.
+    # The platform's router sets this header; anywhere else a client could forge it.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LOGGING = {

@@ -113,7 +113,7 @@ async def test_waiting_requests_hold_no_thread(transactional_db):
 
 
 async def test_application_speaks_only_http():
-    with pytest.raises(ValueError, match="does not speak websocket"):
+    with pytest.raises(ValueError, match="does not support websocket"):
         await application({"type": "websocket"}, None, None)
 
 

@@ -82,7 +82,7 @@ def test_empty_number_is_the_default(monkeypatch):
 @pytest.mark.parametrize("text", ["jobs.example.com", "ftp://jobs.example.com", "https://"])
 def test_bad_url_is_an_error(monkeypatch, text):
     monkeypatch.setenv("PUBLIC_URL", text)
-    with pytest.raises(ImproperlyConfigured, match="PUBLIC_URL=.* is not a URL"):
+    with pytest.raises(ImproperlyConfigured, match="PUBLIC_URL=.* is not a complete URL"):
         url("PUBLIC_URL")
 
 
