@@ -25,6 +25,11 @@ def test_healthy_site_answers_200(client, settings, urls, method):
 
 
 @pytest.mark.django_db
+def test_head_has_no_body():
+    assert healthz(RequestFactory().head("/healthz")).content == b""
+
+
+@pytest.mark.django_db
 def test_report_names_database_queue_and_dispatcher(client):
     report = client.get("/healthz").json()
     assert report.pop("database_milliseconds") >= 0

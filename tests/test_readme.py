@@ -51,7 +51,7 @@ def test_program_that_is_run_exists(command):
     elif program[0].endswith(".py"):
         assert (ROOT / program[0]).is_file()
     else:
-        assert program[0] in {"gunicorn", "pytest", "python"}
+        assert program[0] in {"gunicorn", "mypy", "pytest", "python", "ruff"}
 
 
 def test_broker_knows_nothing_of_jobs_and_only_queues_knows_the_broker():
