@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from django.core.management import get_commands, load_command_class
 
 from tests.processes import ROOT, site
 
@@ -36,6 +37,11 @@ def program_of(command: str) -> tuple[list[str], list[str]]:
 
 @functools.cache
 def help_of(*program: str) -> str:
+    """What a program prints about its options; a management command without a process."""
+    if program[1] == "manage.py":
+        name = program[2]
+        app = get_commands()[name]
+        return load_command_class(app, name).create_parser("manage.py", name).format_help()
     done = subprocess.run([*program, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -54,7 +60,7 @@ def test_program_and_paths_exist(command):
     paths = [word for word in [program[-1], *arguments] if "/" in word]
     assert [path for path in paths if not (ROOT / path).exists()] == []
     if program[1] == "manage.py":
-        assert "usage: manage.py" in help_of(*program)
+        assert program[2] in get_commands()
     if "-m" in program and "." in program[-1]:
         assert (ROOT / f"{program[-1].replace('.', '/')}.py").is_file()
 
@@ -65,32 +71,26 @@ def test_every_other_command_is_known():
     ]
 
 
-def test_commands_before_going_live_succeed_in_their_order(tmp_path):
+def test_site_goes_live_as_it_is_printed_and_answers_the_health_check(tmp_path):
+    *steps, last = BLOCKS[0].splitlines()
+    [check] = [command for command in COMMANDS if command.startswith("curl ")]
     with site(tmp_path) as running:
         (tmp_path / "site.sqlite3").unlink()
         running.environment["PUBLIC_URL"] = "https://jobs.example.com"
-        for command in BLOCKS[0].splitlines()[:-1]:
+        for command in steps:
             program, arguments = program_of(command)
             # The files are collected already, and other tests are serving them.
             extra = ["--dry-run"] if "collectstatic" in program else []
-            done = subprocess.run(
-                [*program, *arguments, *extra],
-                cwd=ROOT,
-                env=running.environment,
-                capture_output=True,
-                text=True,
-            )
+            done = run([*program, *arguments, *extra], running.environment)
             assert done.returncode == 0, done.stderr
-        assert BLOCKS[0].splitlines()[-1] == "uv run gunicorn"
-
-
-def test_health_check_is_answered_as_it_is_printed(tmp_path):
-    [command] = [command for command in COMMANDS if command.startswith("curl ")]
-    with site(tmp_path) as running:
+        assert last == "uv run gunicorn"
         running.start_web()
-        words = shlex.split(command.replace("127.0.0.1:8000", f"127.0.0.1:{running.port}"))
-        done = subprocess.run(words, capture_output=True, text=True)
-    assert '"dispatcher": "ok"' in done.stdout
+        url = check.replace("127.0.0.1:8000", f"127.0.0.1:{running.port}")
+        assert '"dispatcher": "ok"' in run(shlex.split(url), running.environment).stdout
+
+
+def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 def logged() -> dict[str, str]:

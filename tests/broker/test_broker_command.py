@@ -1,4 +1,4 @@
-"""`manage.py broker`: what it tells its server, and the server as people and SDKs meet it."""
+"""`manage.py broker`: the environment it gives its server, and the server as SDKs see it."""
 
 import re
 import signal
@@ -26,7 +26,7 @@ USER = DEVELOPMENT_USERS["defaultUser"]
 
 
 def listening_on(host: str) -> SimpleNamespace:
-    """A socket as far as its address goes."""
+    """A stand-in for a socket, which only has an address."""
     return SimpleNamespace(getsockname=lambda: (host, 8080))
 
 
@@ -155,7 +155,7 @@ class Broker:
         return "QSTASH_NEXT_SIGNING_KEY" in self.log.read_text()
 
     def publish(self, destination: str, **headers: str) -> str:
-        """Publish `hello`; its message id."""
+        """Publish `hello` and return its message id."""
         response = requests.post(
             f"{self.url}/v2/publish/{destination}",
             data=b"hello",
@@ -186,7 +186,7 @@ def sink() -> Iterator[Sink]:
 
 
 def arrived(sink: Sink, message_id: str) -> dict[str, Any]:
-    """The request that brought a message."""
+    """The request that delivered a message."""
 
     def look() -> list[dict[str, Any]]:
         return [r for r in sink.requests if r["headers"]["Upstash-Message-Id"] == message_id]

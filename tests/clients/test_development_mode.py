@@ -1,7 +1,7 @@
-"""An application in Node that knows of the queue what `manage.py broker` tells it, or nothing.
+"""An application in Node that uses `manage.py broker` with its four variables, or with none.
 
-With QSTASH_DEV=true QStash's SDK looks for a development server of its own; it finds ours in
-its place and downloads nothing.
+With QSTASH_DEV=true QStash's SDK looks for its own development server; it finds this queue
+instead and downloads nothing.
 """
 
 import os
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def banner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What a queue of its own, in memory, says when it is up."""
+    """The banner of a queue in memory that was started for these tests."""
     if shutil.which("node") is None or not (FOLDER / "node_modules").exists():
         skip_or_fail("QStash's TypeScript SDK is missing; enable: npm ci --prefix tests/clients")
     running, port = Site(tmp_path_factory.mktemp("broker")), free_port()
@@ -40,13 +40,13 @@ def banner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def said(banner: str) -> dict[str, str]:
-    """The environment that a banner asks for: its lines of the form QSTASH_…=…"""
+    """The variables that a banner prints, its lines of the form QSTASH_…=…"""
     lines = [line.partition("=") for line in banner.splitlines() if line.startswith("QSTASH_")]
     return {name: value for name, _, value in lines}
 
 
 def run_application(home: Path, **environment: str) -> str:
-    """Run dev.mjs, which publishes to itself and verifies what comes; what it has printed."""
+    """Run dev.mjs, which publishes to itself and verifies what arrives; return its output."""
     done = subprocess.run(
         ["node", FOLDER / "dev.mjs"],
         env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
