@@ -1,7 +1,6 @@
 """gunicorn's settings: asynchronous workers, each with a dispatcher of its own.
 
-A message is delivered by whichever worker's dispatcher claims it, to whichever worker
-accepts its POST.
+Any worker's dispatcher may claim a message, and any worker may accept its POST.
 """
 
 import asyncio
@@ -19,16 +18,18 @@ worker_class = "asgi"
 bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 
-# A thousand clicks may knock at once. (How many may stay is not limited: the ASGI worker
-# takes no notice of worker_connections.)
+# A thousand browsers may connect at once. (The ASGI worker ignores worker_connections: the
+# number of open connections is not limited.)
 backlog = 4096
-# Nobody uses gunicornc here; without it there is one socket less to guard.
+# gunicornc is not used here; without its socket there is one less to protect.
 control_socket_disable = True
-# A message in flight may take 25 seconds; its worker gives it that long to end.
+# A dispatcher waits 25 seconds for running attempts to finish; its worker must outlive it.
 graceful_timeout = 28
-# The dispatcher reuses a connection for 1 second: always less than the server keeps it.
+# Longer than the dispatcher reuses an idle connection (1 second), so that the server never
+# closes one that is about to be used.
 keepalive = 5
-# A dropped connection ends its view at once, so that the job can be taken up again.
+# When a connection is dropped, its view is cancelled after 1 second, so that another attempt
+# can claim the job.
 asgi_disconnect_grace_period = 1
 
 
@@ -41,15 +42,15 @@ def post_worker_init(worker: Any) -> None:
 
     worker.loop.add_signal_handler(signal.SIGTERM, drain)
     worker.loop.create_task(listen_deeper(worker))
-    # Look for garbage less often: what a thousand waiting messages hold is none.
+    # Collect garbage less often: the objects of a thousand waiting messages are all in use.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
 
 
 async def listen_deeper(worker: Any) -> None:
-    """Give the sockets the backlog set above; the ASGI worker listens with asyncio's 100.
+    """Give the sockets the backlog set above; the ASGI worker uses asyncio's default of 100.
 
-    What does not fit is dropped, and the client's kernel tries again a whole second later.
+    A connection that does not fit is dropped, and the client's kernel tries again a second later.
     https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.create_server
     """
     while len(worker.servers) < len(worker.sockets):

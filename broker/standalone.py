@@ -1,7 +1,7 @@
-"""The queue alone: a socket, a database and a server of its own, for other people's apps.
+"""The queue alone, for applications in any language: what `manage.py broker` does.
 
-No message passes here. This process prepares the house, starts gunicorn in it (see
-gunicorn.conf.py), says where it is, and waits for its end.
+No message passes here. This process opens the socket, prepares the database, starts gunicorn
+(see gunicorn.conf.py), prints the address and waits until gunicorn ends.
 """
 
 import contextlib
@@ -30,14 +30,13 @@ from django.conf import settings
 type Handler = Callable[[int, FrameType | None], None]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# `uv run` passes on a Ctrl-C that has reached us already.
+# `uv run` forwards a Ctrl-C that this process has received already.
 TWICE_SECONDS = 0.5
 BACKLOG = 4096
-# A file system in memory, if it is not as small as in a container.
+# A file system in memory; in a container it is often too small.
 MEMORY, MEMORY_BYTES = Path("/dev", "shm"), 2**29
 # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 PR_SET_PDEATHSIG = 1
-NO = {"0", "false", "no", "off"}
 BANNER = """\
 {name} is running at {url}
 
@@ -52,11 +51,11 @@ curl -X POST {url}/v2/publish/https://example.com -H "Authorization: Bearer {tok
 
 
 class CannotStart(Exception):
-    """The queue cannot start; the text says why."""
+    """The queue cannot start."""
 
 
-class Wish(NamedTuple):
-    """What the person at the terminal asked for. `database` is a file or a postgresql:// URL."""
+class Arguments(NamedTuple):
+    """The arguments of the command. `database` is a file or a postgresql:// URL."""
 
     host: str
     port: int
@@ -65,12 +64,16 @@ class Wish(NamedTuple):
     workers: int
 
 
-def run(wish: Wish, say: Callable[[str], None]) -> int:
-    """Serve the queue until told to stop; the server's exit code. CannotStart if it cannot."""
-    with listen(wish.host, wish.port) as listener, signals(leave), home(wish) as database:
+def run(arguments: Arguments, say: Callable[[str], None]) -> int:
+    """Serve the queue until a signal ends it, and return the server's exit code."""
+    with (
+        listen(arguments.host, arguments.port) as listener,
+        signals(exit_at_once),
+        database_for(arguments) as database,
+    ):
         variables = variables_for(listener, database)
         token, url = prepare(variables), url_of(listener)
-        server = Server(listener, wish.workers, variables)
+        server = Server(listener, arguments.workers, variables)
         try:
             if keys := server.wait_until_up(url, token):
                 published = variables["BROKER_DEV_USERS"] == "1"
@@ -83,7 +86,7 @@ def run(wish: Wish, say: Callable[[str], None]) -> int:
 
 @contextlib.contextmanager
 def signals(handler: Handler) -> Iterator[None]:
-    """Let a handler have the signals that end us."""
+    """Use a handler for the signals that end this process."""
     before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
@@ -92,87 +95,75 @@ def signals(handler: Handler) -> Iterator[None]:
             signal.signal(number, handler_before)
 
 
-def leave(number: int, frame: FrameType | None) -> None:
-    """End while there is no server yet."""
+def exit_at_once(number: int, frame: FrameType | None) -> None:
+    """Exit; for as long as there is no server yet."""
     raise SystemExit(128 + number)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on which connections may already knock."""
+    """Open the socket. Connections made from now on wait until the server accepts them."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", 0) == errno.EADDRINUSE:
-            # In these words, and the port last: SDKs that start the server look for them.
+            # QStash's SDKs look for these words, with the port at the end.
             raise CannotStart(f"address already in use: {host}:{port}") from error
         raise CannotStart(f"cannot listen on {host}:{port}: {error}") from error
 
 
 @contextlib.contextmanager
-def home(wish: Wish) -> Iterator[str]:
-    """Where the data lives; what is kept in memory only is gone at the end."""
-    if wish.in_memory:
+def database_for(arguments: Arguments) -> Iterator[str]:
+    """The database's file or URL; a database in memory is deleted at the end."""
+    if arguments.in_memory:
         usable = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
         parent = MEMORY if usable else None
         with tempfile.TemporaryDirectory(prefix="broker-", dir=parent) as folder:
             yield str(Path(folder) / "broker.sqlite3")
-    elif "://" in wish.database:
-        yield wish.database
+    elif "://" in arguments.database:
+        yield arguments.database
     else:
-        file = Path(wish.database).absolute()
+        file = Path(arguments.database).absolute()
         if not file.parent.is_dir():
             raise CannotStart(f"there is no folder {file.parent}")
         yield str(file)
 
 
 def variables_for(listener: socket.socket, database: str) -> dict[str, str]:
-    """What the server's own jobsite/settings.py reads."""
-    given = settings.SECRET_ENVIRONMENT
+    """The environment of the server: this process's own, and what its settings must read."""
     host, port = listener.getsockname()[:2]
-    wanted = given.get("BROKER_DEV_USERS", "").strip().lower() not in NO
-    published = wanted and ipaddress.ip_address(host).is_loopback
-    secret = given.get("SECRET_KEY", "").strip()
-    if not secret:
-        secret = secrets.token_urlsafe(48) if published else kept_secret(database)
-    ours = {
+    published = settings.BROKER_DEV_USERS_WANTED and ipaddress.ip_address(host).is_loopback
+    is_url = "://" in database
+    secret_file = Path("broker.secret" if is_url else f"{database}.secret")
+    variables = {
         "BROKER_DEV_USERS": "1" if published else "0",
-        "BROKER_ONLY": "1",
-        "DATABASE_URL": database if "://" in database else f"sqlite:///{quote(database)}",
+        "DATABASE_URL": database if is_url else f"sqlite:///{quote(database)}",
         "DEBUG": "0",
         "PORT": str(port),
         "PUBLIC_URL": url_of(listener),
         "QSTASH_TOKEN": "",
         "RUN_DISPATCHER": "1",
-        "SECRET_KEY": secret,
+        # Without a SECRET_KEY, the accounts' tokens and keys are derived from this file.
+        "SECRET_KEY_FILE": str(secret_file.absolute()),
     }
-    return {**given, **ours}
-
-
-def kept_secret(database: str) -> str:
-    """The secret that an account's token and keys come from, in a file beside the database."""
-    file = Path("broker.secret" if "://" in database else f"{database}.secret")
-    if not file.exists():
-        own = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-        own.touch(mode=0o600)
-        own.write_text(secrets.token_urlsafe(48))
-        own.rename(file)
-    return file.read_text()
+    if published:  # nothing is derived, so no file is needed
+        variables["SECRET_KEY"] = secrets.token_urlsafe(48)
+    return os.environ | variables
 
 
 def prepare(variables: dict[str, str]) -> str:
-    """Bring the database up to date, with the server's own settings; the first account's token."""
+    """Migrate the database under the server's settings, and return the first account's token."""
     command = [sys.executable, "manage.py", "broker", "--prepare"]
     done = subprocess.run(  # noqa: S603  the command is ours
         command, cwd=settings.BASE_DIR, env=variables, stdout=subprocess.PIPE, text=True
     )
     if done.returncode:
-        raise CannotStart("the database cannot be prepared")
+        raise CannotStart("the database cannot be prepared, the reason is printed above")
     return done.stdout.strip()
 
 
 def url_of(listener: socket.socket) -> str:
-    """How to reach a socket from this machine."""
+    """The URL at which this machine reaches a socket."""
     host, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(host)
     if address.is_unspecified:
@@ -181,7 +172,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 class Server:
-    """gunicorn, as a child of this process that is passed our signals."""
+    """gunicorn as a child process; this process forwards its signals to it."""
 
     def __init__(self, listener: socket.socket, workers: int, variables: dict[str, str]) -> None:
         bind = ["--bind", f"fd://{listener.fileno()}", "--workers", str(workers)]
@@ -191,7 +182,7 @@ class Server:
             cwd=settings.BASE_DIR,
             env=variables,
             pass_fds=[listener.fileno()],
-            start_new_session=True,  # so that a terminal's Ctrl-C reaches it through us only
+            start_new_session=True,  # a terminal's Ctrl-C must reach it only from here
             preexec_fn=ending_with_parent(),
         )
         for number in SIGNALS:
@@ -199,7 +190,7 @@ class Server:
         listener.close()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """At the first signal what is in flight may finish, at the second it may not."""
+        """At the first signal let the running attempts finish, at the second do not."""
         now = time.monotonic()
         if not self.stopping_since:
             self.stopping_since = now
@@ -209,7 +200,7 @@ class Server:
                 os.killpg(self.process.pid, signal.SIGQUIT)
 
     def wait_until_up(self, url: str, token: str) -> dict[str, str] | None:
-        """The signing keys as the server tells them, or None if it has ended."""
+        """The signing keys that the server answers with, or None if it has ended."""
         while self.process.poll() is None:
             connection = HTTPConnection(url.removeprefix("http://"), timeout=5)
             try:
@@ -225,18 +216,18 @@ class Server:
         return None
 
     def wait(self) -> int:
-        """Its exit code, as a shell would have it."""
+        """Wait for the end, and return the exit code as a shell would report it."""
         code = self.process.wait()
         return code if code >= 0 else 128 - code
 
     def end(self) -> None:
-        """Leave no server behind, whatever went wrong here."""
+        """Stop the server, whatever went wrong in this process."""
         self.process.terminate()
         self.process.wait()
 
 
 def ending_with_parent() -> Callable[[], None] | None:
-    """Called in the server before it begins: on Linux it is told to end if we are killed."""
+    """What the child calls before it becomes gunicorn: on Linux, end if this process is killed."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""A request catcher as a Django app."""
+"""The request catcher as a Django app."""
 
 from django.apps import AppConfig
 

@@ -1,7 +1,7 @@
 """What a bin has caught.
 
-A message's ten requests end here unless they were given another target: each is a row, kept
-to be looked at, until 500 newer ones have come.
+The ten requests of a job end here unless they have another target. Each is a row, kept until
+500 newer ones have come to its bin.
 """
 
 import json
@@ -21,7 +21,7 @@ class EntryQuerySet(models.QuerySet["Entry"]):
         return self.filter(bin=name).order_by("-id")
 
     def drop_oldest(self, name: str) -> int:
-        """Delete what lies beyond the newest 500 of a bin; how many that were."""
+        """Delete all but the newest 500 entries of a bin, and return how many were deleted."""
         beyond = self.bin(name).values_list("id", flat=True)[KEPT : KEPT + 1].first()
         return self.filter(bin=name, id__lte=beyond).delete()[0] if beyond else 0
 
@@ -47,11 +47,11 @@ class Entry(models.Model):
 
     @property
     def text(self) -> str:
-        """The body for reading: JSON indented, bytes that are no text replaced."""
+        """The body for reading: JSON is indented, bytes that are not UTF-8 are replaced."""
         text = bytes(self.body).decode(errors="replace")
         try:
             pretty = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-            pretty.encode()  # fails for half a surrogate pair, which no page can hold
+            pretty.encode()  # fails for half a surrogate pair, which a page cannot contain
         except (ValueError, RecursionError):
             return text
         return pretty

@@ -1,4 +1,4 @@
-"""`/catcher/<name>/` and everything below it."""
+"""`/catcher/<name>/` and every path under it."""
 
 from django.urls import path, register_converter
 from django.urls.converters import SlugConverter
@@ -7,7 +7,7 @@ from catcher.views import catch
 
 
 class BinNameConverter(SlugConverter):
-    """Letters, digits, `-` and `_`, as many as the database keeps."""
+    """Letters, digits, `-` and `_`, at most as many as the column holds."""
 
     regex = "[-a-zA-Z0-9_]{1,64}"
 

@@ -1,6 +1,6 @@
 """Catch any request and show what was caught.
 
-The ten requests of a job arrive here by default, so that one can watch them come in.
+The ten requests of a job arrive here by default, so that a visitor can watch them come in.
 """
 
 import re
@@ -20,14 +20,14 @@ WITHOUT_BODY = {204, 205, 304}
 
 
 class HtmxRequest(HttpRequest):
-    """What django-htmx's middleware makes of a request."""
+    """A request as django-htmx's middleware leaves it."""
 
     htmx: HtmxDetails
 
 
 @csrf_exempt
 async def catch(request: HtmxRequest, name: str, rest: str = "") -> HttpResponse:
-    """Keep a request and answer 200, or `?status=`. A browser at the bin's root sees it."""
+    """Keep a request and answer 200, or `?status=`. A browser at the bin's root sees the bin."""
     if request.method == "GET" and not rest and wants_page(request):
         return await sync_to_async(show)(request, name)
     status = request.GET.get("status", "200")
@@ -49,12 +49,12 @@ async def catch(request: HtmxRequest, name: str, rest: str = "") -> HttpResponse
 
 
 def wants_page(request: HtmxRequest) -> bool:
-    """A browser asks for HTML; htmx 2, on the bin's own page, for anything."""
+    """Whether to answer with the page: a browser accepts HTML, htmx sends its own header."""
     return bool(request.htmx) or "text/html" in request.headers.get("Accept", "")
 
 
 def keep(entries: list[Entry]) -> list[None]:
-    """Store entries, and let the oldest of their bins go."""
+    """Store entries, and delete the oldest of their bins."""
     insert_all(entries)
     for name in {entry.bin for entry in entries}:
         Entry.objects.drop_oldest(name)
@@ -62,14 +62,13 @@ def keep(entries: list[Entry]) -> list[None]:
 
 
 def show(request: HtmxRequest, name: str) -> HttpResponse:
-    """The bin's page; with `?after=<id>` only what has come since, for the page to add."""
+    """The bin's page; for htmx only the entries after `?after=<id>`, which it adds to the page."""
     entries = Entry.objects.bin(name)
     after = request.GET.get("after", "")
     since = int(after) if after.isascii() and after.isdigit() and len(after) < 18 else 0
     if not request.htmx:
-        return render(request, "catcher/bin.html", {"name": name, "entries": list(entries)})
+        return render(request, "catcher/bin.html", {"entries": list(entries)})
     new = list(entries.filter(id__gt=since))
     if not new:
         return HttpResponse(status=204)
-    context = {"name": name, "entries": new, "count": entries.count()}
-    return render(request, "catcher/bin.html#news", context)
+    return render(request, "catcher/bin.html#news", {"entries": new})

@@ -13,5 +13,4 @@ urlpatterns = [
     path("jobs/<slug:job_id>/cancel", views.cancel_job, name="cancel_job"),
     path("api/job-failed", receiving.job_failed, name="job_failed"),
     path("api/<slug:endpoint>", receiving.receive, name="receive"),  # /api/long-task
-    path("healthz", views.healthz, name="healthz"),
 ]

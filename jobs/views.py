@@ -6,13 +6,12 @@ pages show afterwards is read from the job, which `receiving.py` keeps up to dat
 
 import logging
 import secrets
-import time
 from collections.abc import Awaitable
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.tasks import default_task_backend, task_backends
@@ -196,25 +195,3 @@ async def detail(request: HttpRequest, job: Job) -> dict[str, Any]:
 def target_of(job: Job) -> str:
     """Where a job's requests can be seen."""
     return str(job.args[0]) if job.task == long_task.module_path and job.args else ""
-
-
-@never_cache
-@require_GET
-def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while the database answers and due messages are claimed; 503 and why otherwise."""
-    started = time.perf_counter()
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        stuck = default_task_backend.is_stuck()
-    except DatabaseError as error:
-        return JsonResponse({"database": f"not answering: {error}"}, status=503)
-    report = {
-        "database": "ok",
-        "database_milliseconds": round(1000 * (time.perf_counter() - started), 1),
-        "queue": default_task_backend.name,
-        "dispatcher": "queue is not running: messages are due and nothing claims them"
-        if stuck
-        else "ok",
-    }
-    return JsonResponse(report, status=503 if stuck else 200)

@@ -1,7 +1,7 @@
-"""The entry point for gunicorn: requests to Django, and the dispatcher beside it.
+"""The entry point for gunicorn: it passes requests to Django and runs the dispatcher.
 
-A message passes here twice: the dispatcher that delivers it starts with the server, and its
-POST to `/api/long-task` comes in through `Site` like anybody's request.
+A message is delivered by the dispatcher that starts here with the server. Its POST to
+`/api/long-task` comes in through `Site` like any other request.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import django
 django.setup(set_prefix=False)
 
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler
@@ -23,16 +24,14 @@ from django.db import close_old_connections, reset_queries
 from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
-from jobs.unsent import keep_publishing_unsent
 
 
 class Site(ASGIHandler):
-    """Django's handler, with one thread for all synchronous work instead of one a request.
+    """Django's handler, with one thread for all synchronous work instead of one per request.
 
-    Django gives every request a thread of its own and keeps it until the answer is sent:
-    a thousand waiting tasks would be a thousand idle threads. Without that context,
-    synchronous views and queries of a process take turns in one thread, and a request
-    that waits holds none.
+    Django's own handler gives every request a thread and keeps it until the answer is sent,
+    so a thousand waiting tasks would be a thousand idle threads. Here, the synchronous views
+    and queries of a process take turns in one thread, and a request that waits holds none.
     https://docs.djangoproject.com/en/6.1/topics/async/
     """
 
@@ -45,10 +44,10 @@ class Site(ASGIHandler):
         elif scope["type"] == "http":
             await self.handle_limited(scope, receive, send)
         else:
-            raise ValueError(f"This site does not speak {scope['type']}.")
+            raise ValueError(f"This site does not support {scope['type']}.")
 
     async def handle_limited(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request, with 413 if its body is too large: Django would store it first."""
+        """Answer a request. A body that is too large gets 413 before Django stores it."""
         received = 0
 
         async def receive_limited() -> Any:
@@ -67,14 +66,16 @@ class Site(ASGIHandler):
             await send({"type": "http.response.body", "body": b'{"error": "body too large"}'})
 
     async def lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Run the dispatcher from the server's start to its end.
+        """Start the dispatcher when the server starts, and stop it when the server stops.
         https://asgi.readthedocs.io/en/latest/specs/lifespan.html
         """
         await receive()
         if settings.RUN_DISPATCHER:
             self.dispatcher = Dispatcher()
             self.dispatcher.start()
-        if settings.QSTASH_TOKEN:
+        if settings.QSTASH_TOKEN and apps.is_installed("jobs"):
+            from jobs.unsent import keep_publishing_unsent
+
             self.unsent = asyncio.create_task(keep_publishing_unsent())
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -85,15 +86,15 @@ class Site(ASGIHandler):
         await send({"type": "lifespan.shutdown.complete"})
 
     def drain(self) -> None:
-        """Claim no more messages: the server has been told to end (see gunicorn.conf.py)."""
+        """Claim no more messages: the server has been told to stop (see gunicorn.conf.py)."""
         if self.dispatcher:
             self.dispatcher.stop_claiming()
 
 
-# Too old connections are closed where each request ends; doing it where it begins as well
-# would cost every message another trip to the thread.
+# Old connections are closed at the end of each request. Closing them at its start as well
+# would cost every message another switch to the thread.
 request_started.disconnect(close_old_connections)
 request_started.disconnect(reset_queries)
 
 application = Site()
-resolve("/healthz")  # imports the views now, not while the first message waits
+resolve("/healthz")  # import the views now, not while the first message waits

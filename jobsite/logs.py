@@ -1,6 +1,7 @@
-"""One line a log record: time, level, logger, words, then `name=value` for the rest.
+"""The format of the log: one line per record, the time, level, logger and text, then fields.
 
-A message's way is read by filtering for its `message_id=msg_…` or its `job=…`.
+A field is written as `name=value`. To follow a message through the log, filter for its
+`message_id=msg_…` or its `job=…`.
 """
 
 import json
@@ -8,12 +9,12 @@ import logging
 import time
 from typing import override
 
-# What every record has; whatever else a call passed as `extra` is a field of ours.
+# What every record has. Everything else was passed as `extra` and is written as a field.
 STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request"}
 
 
 class LineFormatter(logging.Formatter):
-    """Write a record's extra fields as `name=value`, strings with blanks in quotes."""
+    """Write a record's extra fields as `name=value`, with quotes where there are blanks."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
@@ -21,7 +22,7 @@ class LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
-    # UTC, whatever the machine's time zone is.
+    # UTC, whatever the time zone of the machine.
     converter = staticmethod(time.gmtime)
 
     @override
@@ -33,6 +34,6 @@ class LineFormatter(logging.Formatter):
 
 
 def plain(value: object) -> str:
-    """A value as one word, or quoted."""
+    """A value as it is if it is one word, or else in quotes."""
     text = str(value)
     return text if text and not set(text) & set(' \t\r\n"=') else json.dumps(text)

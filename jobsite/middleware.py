@@ -1,8 +1,8 @@
 """Django's middleware, run on the event loop instead of in a thread.
 
-Under ASGI, Django hands every synchronous hook of a middleware to a thread. Ours only
-compute (the session is a signed cookie, no query anywhere), so the hop buys nothing, and
-a message that waits in `/api/long-task` would keep a thread waiting with it.
+Under ASGI, Django runs every synchronous hook of a middleware in a thread. These hooks do no
+I/O (the session is a signed cookie, and none of them makes a query), so a thread would only
+cost time, and a message that waits in `/api/long-task` would hold one all the while.
 """
 
 from contextlib import suppress
@@ -32,19 +32,19 @@ class OnTheLoop(MiddlewareMixin):
 
 
 class SecurityMiddleware(OnTheLoop, security.SecurityMiddleware):
-    """HTTPS and the headers that keep a browser on it."""
+    """Redirects to HTTPS, and the headers that keep a browser on it."""
 
 
 class ContentSecurityPolicyMiddleware(OnTheLoop, csp.ContentSecurityPolicyMiddleware):
-    """Nothing inline, nothing from elsewhere."""
+    """The header that forbids anything inline and anything from another origin."""
 
 
 class SessionMiddleware(OnTheLoop, sessions.SessionMiddleware):
-    """Who the visitor is. Needs a session engine that does no I/O: signed cookies."""
+    """The visitor's session. Needs a session engine that does no I/O: signed cookies."""
 
 
 class CsrfViewMiddleware(OnTheLoop, csrf.CsrfViewMiddleware):
-    """A form only counts if this site showed it."""
+    """Accept a form only if this site has rendered it."""
 
     def __init__(self, get_response: Any) -> None:
         super().__init__(get_response)
@@ -52,12 +52,12 @@ class CsrfViewMiddleware(OnTheLoop, csrf.CsrfViewMiddleware):
             self.process_view: Any = self.process_view_on_the_loop
 
     async def process_view_on_the_loop(self, *args: Any) -> HttpResponseBase | None:
-        """Django calls a `process_view` that is no coroutine in a thread, too."""
+        """A coroutine, as Django would run a synchronous `process_view` in a thread."""
         return super().process_view(*args)
 
 
 class XFrameOptionsMiddleware(OnTheLoop, clickjacking.XFrameOptionsMiddleware):
-    """No other site may frame the button."""
+    """The header that forbids other sites to show this one in a frame."""
 
 
 class SiteMiddleware(OnTheLoop):
@@ -73,11 +73,11 @@ class SiteMiddleware(OnTheLoop):
 
 
 class WhiteNoiseMiddleware(OnTheLoop, whitenoise.WhiteNoiseMiddleware):
-    """Serve static files; WhiteNoise's own class is synchronous only."""
+    """Serve static files. WhiteNoise's own class is synchronous."""
 
     def __init__(self, get_response: Any) -> None:
         super().__init__(get_response)
-        self.get_response = get_response  # WhiteNoise's own __init__ has cleared it
+        self.get_response = get_response  # WhiteNoise's __init__ sets it to None
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         if self.autorefresh:
@@ -88,7 +88,7 @@ class WhiteNoiseMiddleware(OnTheLoop, whitenoise.WhiteNoiseMiddleware):
 
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> HttpResponse:
-        """Answer from memory: a stylesheet is small, and a stream would need a thread."""
+        """Read the whole file: a stylesheet is small, and streaming would need a thread."""
         answer = static_file.get_response(request.method, request.META)
         content = b""
         if answer.file is not None:

@@ -1,7 +1,8 @@
-"""Every setting of the site, and the only place that reads the environment.
+"""Every setting of the site, and the only module that reads the environment.
 
-There is no message yet. Here it is decided which queue will take it (`TASKS`), where it will
-be delivered (`PUBLIC_URL`) and which keys sign it.
+No message passes here. The settings decide which queue delivers messages (`TASKS`),
+where they are delivered (`PUBLIC_URL`) and which keys sign them. The queue alone, as
+`manage.py broker` serves it, has the same settings with the changes in broker_settings.py.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ load_dotenv(BASE_DIR / ".env")
 
 
 def flag(name: str, default: bool = False) -> bool:
-    """Read a yes/no variable; an unknown word is an error, not a silent no."""
+    """Read a yes/no variable. An unknown word is an error and does not mean no."""
     word = env.get(name, "").strip().lower()
     if word in {"", "0", "false", "no", "off", "1", "true", "yes", "on"}:
         return word in {"1", "true", "yes", "on"} if word else default
@@ -46,7 +47,7 @@ def url(name: str, default: str = "") -> str:
         whole = False
     if text and not whole:
         raise ImproperlyConfigured(
-            f"{name}={text!r} is not a URL. Write it whole, such as https://jobs.example.com"
+            f"{name}={text!r} is not a complete URL, such as https://jobs.example.com"
         )
     return text
 
@@ -62,52 +63,31 @@ def pairs(name: str) -> list[tuple[str, str]]:
 
 
 def secret_key() -> str:
-    """The site's secret; in development one is made up once and kept in `.secret-key`."""
+    """The site's secret: SECRET_KEY, or what a file holds; in development `.secret-key`."""
     if key := env.get("SECRET_KEY", "").strip():
         return key
-    if not DEBUG:
-        raise ImproperlyConfigured(
-            "SECRET_KEY is not set. Set it to a long random text, the same for every "
-            "process of the site, or set DEBUG=1 on your own machine."
-        )
-    file = BASE_DIR / ".secret-key"
+    if file := env.get("SECRET_KEY_FILE", "").strip() or (DEBUG and BASE_DIR / ".secret-key"):
+        return kept_secret(Path(file))
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. Set it to a long random text, the same for every "
+        "process of the site, or set DEBUG=1 on your own machine."
+    )
+
+
+def kept_secret(file: Path) -> str:
+    """The secret in a file, which is made if it is missing, for its owner's eyes only."""
     if not file.exists():
-        own = file.with_suffix(f".{secrets.token_hex(4)}")
+        own = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
         own.touch(mode=0o600)
         own.write_text(secrets.token_urlsafe(48))
         own.rename(file)
-    return file.read_text()
+    return file.read_text().strip()
 
 
 def derived(purpose: str) -> str:
-    """A secret of its own for one purpose, computed from SECRET_KEY: 32 hex digits."""
+    """A secret for one purpose, 32 hex digits that are computed from SECRET_KEY."""
     return hmac.new(SECRET_KEY.encode(), purpose.encode(), hashlib.sha256).hexdigest()[:32]
 
-
-# The published users of QStash's own development server.
-# https://upstash.com/docs/qstash/howto/local-development
-DEVELOPMENT_USERS = {
-    "defaultUser": {
-        "token": "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0=",
-        "current": "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r",
-        "next": "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs",
-    },
-    "testUser1": {
-        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjEiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
-        "current": "sig_7GVPjvuwsfqF65iC8fSrs1dfYruM",
-        "next": "sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua",
-    },
-    "testUser2": {
-        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjIiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
-        "current": "sig_6jWGaWRxHsw4vMSPJprXadyvrybF",
-        "next": "sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx",
-    },
-    "testUser3": {
-        "token": "eyJVc2VySUQiOiJ0ZXN0VXNlcjMiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
-        "current": "sig_5T8FcSsynBjn9mMLBsXhpacRovJf",
-        "next": "sig_7GFR4YaDshFcqsxWRZpRB161jguD",
-    },
-}
 
 DEBUG = flag("DEBUG")
 SECRET_KEY = secret_key()
@@ -122,7 +102,7 @@ PUBLIC_URL = (
     or (f"https://{name}" if (name := env.get("HEROKU_APP_DEFAULT_DOMAIN_NAME")) else "")
     or (f"https://{name}-{PORT}.app.github.dev" if (name := env.get("CODESPACE_NAME")) else "")
 )
-# Larger request bodies are refused before they fill the disk; each view has its own limit.
+# Larger request bodies are refused before they are stored; each view has its own limit.
 LARGEST_REQUEST = 16 * 1024 * 1024
 
 # The queue: hosted QStash as soon as there is a token, else our own database.
@@ -143,8 +123,8 @@ if not QSTASH_TOKEN:
 # Where the ten requests go. Empty: each visitor's own bin of this site's catcher.
 LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
 
-# The embedded queue. Its HTTP interface answers whoever knows an account's token; the site's
-# own account is called `site`, and no account sees another's data.
+# The embedded queue. Its HTTP interface is open to anyone with an account's token. The site's
+# own account is called `site`. No account sees another's data.
 BROKER_TOKEN = env.get("BROKER_TOKEN", "").strip() or derived("broker token")
 BROKER_ACCOUNTS = {
     "site": {
@@ -163,17 +143,14 @@ for name, token in pairs("BROKER_READ_ONLY_TOKENS"):
     if name not in BROKER_ACCOUNTS:
         raise ImproperlyConfigured(f"BROKER_READ_ONLY_TOKENS: there is no account {name!r}.")
     BROKER_ACCOUNTS[name]["read_only_token"] = token
-# Set by `manage.py broker`, which serves nothing but the queue.
-BROKER_ONLY = flag("BROKER_ONLY")
-# The four development users whose tokens and keys everybody knows; only ever on loopback.
-BROKER_DEV_USERS = flag("BROKER_DEV_USERS")
-if BROKER_DEV_USERS:
-    BROKER_ACCOUNTS = DEVELOPMENT_USERS
-# What `manage.py broker` hands on to the server that it starts.
-SECRET_ENVIRONMENT = dict(env)
+# For `manage.py broker` only: its port, and whether the development users whose tokens are
+# published are wanted. Only broker_settings.py can let them in.
+QSTASH_DEV_PORT = number("QSTASH_DEV_PORT", 8080)
+BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
+BROKER_DEV_USERS = False
 BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 2000)
 BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
-# What a message may ask for.
+# The most that a message may ask for.
 BROKER_MESSAGE_BYTES = number("BROKER_MESSAGE_BYTES", 1024 * 1024)
 BROKER_TIMEOUT_SECONDS = number("BROKER_TIMEOUT_SECONDS", 15 * 60)
 BROKER_DELAY_DAYS = number("BROKER_DELAY_DAYS", 365)
@@ -188,9 +165,9 @@ BROKER_RESPONSE_BYTES = number("BROKER_RESPONSE_BYTES", 256 * 1024)
 BROKER_DEDUPLICATION_SECONDS = number("BROKER_DEDUPLICATION_SECONDS", 600)
 BROKER_LOG_DAYS = number("BROKER_LOG_DAYS", 3)
 BROKER_DEAD_LETTER_DAYS = number("BROKER_DEAD_LETTER_DAYS", 7)
-# 1: deliver to public addresses and to this site only, whatever a name resolves to.
+# 1: deliver only to public addresses and to this site, whatever a name resolves to.
 BROKER_REFUSE_PRIVATE_ADDRESSES = flag("BROKER_REFUSE_PRIVATE_ADDRESSES")
-# 1: a bulk cancel's `count` is a limit, as SDKs before 2.12 expect; else it is ignored.
+# 1: a bulk cancel's `count` is a limit, as SDKs before 2.12 expect. Otherwise it is ignored.
 BROKER_CANCEL_COUNTS = flag("BROKER_CANCEL_COUNTS")
 # RUN_DISPATCHER=0 where `manage.py run_dispatcher` runs in a process of its own.
 RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and not QSTASH_TOKEN
@@ -203,7 +180,7 @@ INSTALLED_APPS = [
     "catcher",
 ]
 
-# All of them run on the event loop: see jobsite/middleware.py for why that matters.
+# All of these run on the event loop; jobsite/middleware.py says why.
 MIDDLEWARE = [
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
@@ -215,10 +192,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
 ]
 
-if BROKER_ONLY:
-    MIDDLEWARE = []
-
-ROOT_URLCONF = "broker.site_urls" if BROKER_ONLY else "jobsite.urls"
+ROOT_URLCONF = "jobsite.urls"
 ASGI_APPLICATION = "jobsite.asgi.application"
 WSGI_APPLICATION = "jobsite.wsgi.application"
 APPEND_SLASH = False
@@ -242,9 +216,9 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # WAL lets readers go on while the one writer commits; FULL makes each commit
-    # outlive a power cut; IMMEDIATE takes the write lock up front, so that a
-    # transaction waits for its turn instead of failing half way.
+    # WAL: readers need not wait for the writer. FULL: a commit survives a power cut.
+    # IMMEDIATE: a transaction takes the write lock when it begins, so it waits for its
+    # turn there and does not fail half way.
     # https://docs.djangoproject.com/en/6.1/ref/databases/#sqlite-notes
     DATABASES["default"] |= {
         "CONN_MAX_AGE": None,
@@ -257,7 +231,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 4}}
 
-# The session only names the visitor, so it fits into its own signed cookie.
+# The session only holds the visitor's name, so it fits into a signed cookie.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_AGE = 365 * 24 * 3600
 SESSION_COOKIE_HTTPONLY = True
@@ -282,12 +256,11 @@ STORAGES = {
 ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS += env.get("ALLOWED_HOSTS", "").replace(",", " ").split()
-ALLOWED_HOSTS += ["*"] if BROKER_ONLY else []  # its clients need a token, whatever the host
 ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 
-# Django looks for its own middleware by name; ours are subclasses of them, in place and
-# tested (tests/test_middleware.py), so these three warnings would be wrong.
+# Django looks for its own middleware by name and does not find the subclasses used here, so
+# these three warnings would be wrong. tests/test_middleware.py tests the subclasses.
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
 # Nothing from another origin, nothing inline.
@@ -299,19 +272,18 @@ SECURE_CSP = {
     "frame-ancestors": [CSP.NONE],
 }
 X_FRAME_OPTIONS = "DENY"
-# The job's URL is all one needs to see it: it must not leak to other sites.
+# Anyone with a job's URL can see the job, so the URL must not leak to other sites.
 SECURE_REFERRER_POLICY = "same-origin"
-# HTTPS is the rule; a site that says it is reached over plain http, or a
-# developer's own machine, is the exception.
-SERVED_OVER_HTTPS = not DEBUG and not BROKER_ONLY and not PUBLIC_URL.startswith("http://")
+# HTTPS is required, except on a developer's machine or if PUBLIC_URL begins with http://.
+SERVED_OVER_HTTPS = not DEBUG and not PUBLIC_URL.startswith("http://")
 SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS
-# A platform's health check may come without TLS and without our host name.
+# A platform's health check may come over plain HTTP and with another host name.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SERVED_OVER_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_HTTPS
 if ON_RENDER or ON_HEROKU:
-    # Their routers set this header themselves; anywhere else a client could forge it.
+    # The platform's router sets this header; anywhere else a client could forge it.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LOGGING = {

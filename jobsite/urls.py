@@ -1,8 +1,11 @@
-"""The site's map."""
+"""The site's URLs."""
 
 from django.urls import include, path
 
+from jobsite.health import healthz
+
 urlpatterns = [
+    path("healthz", healthz, name="healthz"),
     path("", include("jobs.urls")),
     path("catcher/", include("catcher.urls")),
     path("v2/", include("broker.urls")),

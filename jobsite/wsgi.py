@@ -1,4 +1,4 @@
-"""The entry point that `manage.py dev` serves; production is jobsite/asgi.py."""
+"""The entry point for `manage.py dev`; production uses jobsite/asgi.py."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""One line a record, its fields behind the words."""
+"""One line per record, its fields after the text."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The chain in front of every view: on the event loop, and none of it holds a thread."""
+"""The middleware runs on the event loop, and none of it holds a thread."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def test_middleware_is_async_capable(path):
 
 
 async def test_no_hook_of_a_middleware_needs_a_thread():
-    """Django would do it in the one thread that is busy here."""
+    """A hook that needs a thread would wait for the only one, which is busy here."""
     done = threading.Event()
     busy = asyncio.ensure_future(sync_to_async(done.wait)(10))
     await asyncio.sleep(0)  # the thread's work is queued now, ahead of any hook
@@ -67,7 +67,7 @@ async def test_no_hook_of_a_middleware_needs_a_thread():
 
 
 class SlowTarget:
-    """A target on this event loop that answers nobody until it is told to."""
+    """A target on this event loop that answers no request until it is told to."""
 
     async def __aenter__(self) -> "SlowTarget":
         self.waiting, self.go = 0, asyncio.Event()
@@ -115,7 +115,7 @@ async def test_waiting_requests_hold_no_thread(transactional_db):
 
 
 async def test_application_speaks_only_http():
-    with pytest.raises(ValueError, match="does not speak websocket"):
+    with pytest.raises(ValueError, match="does not support websocket"):
         await application({"type": "websocket"}, None, None)
 
 

@@ -1,14 +1,16 @@
 """The environment becomes settings, or a sentence that says what is wrong with it."""
 
 import os
+import re
 import runpy
+import stat
 import subprocess
 import sys
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from jobsite.settings import flag, number, url
+from jobsite.settings import flag, kept_secret, number, url
 from tests.processes import ROOT
 
 EMPTY = dict.fromkeys(
@@ -16,7 +18,7 @@ EMPTY = dict.fromkeys(
         "ALLOWED_HOSTS", "BROKER_TOKEN", "CODESPACE_NAME", "DATABASE_URL", "DEBUG",
         "HEROKU_APP_DEFAULT_DOMAIN_NAME", "LONG_TASK_TARGET_URL", "PORT", "PUBLIC_URL",
         "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_TOKEN", "QSTASH_URL",
-        "RENDER_EXTERNAL_URL", "RUN_DISPATCHER", "SECRET_KEY",
+        "RENDER_EXTERNAL_URL", "RUN_DISPATCHER", "SECRET_KEY", "SECRET_KEY_FILE",
     ],
     "",
 )  # fmt: skip
@@ -80,7 +82,7 @@ def test_empty_number_is_the_default(monkeypatch):
 @pytest.mark.parametrize("text", ["jobs.example.com", "ftp://jobs.example.com", "https://"])
 def test_bad_url_is_an_error(monkeypatch, text):
     monkeypatch.setenv("PUBLIC_URL", text)
-    with pytest.raises(ImproperlyConfigured, match="PUBLIC_URL=.* is not a URL"):
+    with pytest.raises(ImproperlyConfigured, match="PUBLIC_URL=.* is not a complete URL"):
         url("PUBLIC_URL")
 
 
@@ -216,3 +218,96 @@ def test_production_without_secret_key_refuses_to_start():
 def test_production_values_pass_the_deployment_check():
     done = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_secret_key_may_be_in_a_file(read, tmp_path):
+    (tmp_path / "secret").write_text("from-the-file\n")
+    settings = read(SECRET_KEY="", SECRET_KEY_FILE=str(tmp_path / "secret"))
+    assert settings["SECRET_KEY"] == "from-the-file"
+
+
+def test_secret_key_that_is_given_comes_before_the_file(read, tmp_path):
+    settings = read(SECRET_KEY="given", SECRET_KEY_FILE=str(tmp_path / "secret"))
+    assert settings["SECRET_KEY"] == "given"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_secret_is_made_once_and_for_its_owner_only(tmp_path):
+    file = tmp_path / "secret"
+    first = kept_secret(file)
+    assert (kept_secret(file), file.read_text()) == (first, first)
+    assert len(first) >= 50
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.fixture
+def queue_alone(read, monkeypatch):
+    """The settings of `manage.py broker` as this environment makes them."""
+
+    def queue_alone(**environment: str) -> dict[str, object]:
+        read(**environment)
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, "jobsite.settings")
+            return runpy.run_path(str(ROOT / "jobsite" / "broker_settings.py"))
+
+    return queue_alone
+
+
+def test_queue_alone_has_no_pages_and_takes_any_host(queue_alone):
+    settings = queue_alone()
+    assert (settings["INSTALLED_APPS"], settings["MIDDLEWARE"]) == (["broker"], [])
+    assert settings["ROOT_URLCONF"] == "jobsite.broker_urls"
+    assert settings["ALLOWED_HOSTS"] == ["*"]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "published"), [("", True, False), ("0", False, False), ("1", True, True)]
+)
+def test_published_users_are_let_in_only_if_they_are_asked_for(
+    queue_alone, value, wanted, published
+):
+    settings = queue_alone(BROKER_DEV_USERS=value)
+    assert settings["BROKER_DEV_USERS_WANTED"] is wanted
+    assert settings["BROKER_DEV_USERS"] is published
+    assert ("defaultUser" in settings["BROKER_ACCOUNTS"]) is published
+
+
+def test_site_never_lets_the_published_users_in(read):
+    settings = read(BROKER_DEV_USERS="1")
+    assert settings["BROKER_DEV_USERS"] is False
+    assert list(settings["BROKER_ACCOUNTS"]) == ["site"]
+
+
+def test_queue_alone_passes_the_system_check():
+    module = {"DJANGO_SETTINGS_MODULE": "jobsite.broker_settings"}
+    done = manage("check", **PRODUCTION | module)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_variable_that_is_read_is_in_the_example():
+    modules = ["jobsite/settings.py", "jobsite/broker_settings.py", "gunicorn.conf.py"]
+    code = "\n".join((ROOT / module).read_text() for module in modules)
+    read = set(re.findall(r'(?:flag|number|url|pairs|env\.get|environ\.get)\(\s*"([A-Z_]+)"', code))
+    platform = {"RENDER_EXTERNAL_URL", "HEROKU_APP_DEFAULT_DOMAIN_NAME", "CODESPACE_NAME"}
+    example = re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(read - platform) == sorted(example)
+
+
+def test_example_begins_with_what_the_tutorial_needs():
+    example = re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert example[:8] == [
+        "DEBUG", "SECRET_KEY", "PUBLIC_URL", "LONG_TASK_TARGET_URL", "QSTASH_TOKEN",
+        "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_URL",
+    ]  # fmt: skip
+
+
+def test_settings_are_the_only_reader_of_the_environment():
+    readers = [
+        file.relative_to(ROOT).as_posix()
+        for folder in ("jobsite", "jobs", "broker", "catcher", "groupcommit")
+        for file in (ROOT / folder).rglob("*.py")
+        # `os.environ |` reads no variable: it passes all of them on to a child process.
+        if re.search(r"getenv|\benviron\b(?!\.setdefault| \|)", file.read_text())
+    ]
+    assert readers == ["jobsite/settings.py"]

@@ -1,8 +1,7 @@
-"""`manage.py broker`: what it tells its server, and the server as people and SDKs meet it."""
+"""`manage.py broker`: the environment it gives its server, and the server as SDKs see it."""
 
 import re
 import signal
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,25 +16,30 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from broker.management.commands.broker import Command
-from broker.standalone import Wish, home, url_of, variables_for
+from broker.standalone import Arguments, database_for, url_of, variables_for
 from jobs.signatures import verify
-from jobsite.settings import DEVELOPMENT_USERS
+from jobsite.broker_settings import DEVELOPMENT_USERS
+from jobsite.settings import flag
 from tests.processes import Sink, Site, eventually, site
 
 USER = DEVELOPMENT_USERS["defaultUser"]
 
 
 def listening_on(host: str) -> SimpleNamespace:
-    """A socket as far as its address goes."""
+    """A stand-in for a socket, which only has an address."""
     return SimpleNamespace(getsockname=lambda: (host, 8080))
 
 
 @pytest.fixture
-def environment(settings, tmp_path):
-    """What a server on an address is told, with these variables set."""
+def environment(settings, monkeypatch, tmp_path):
+    """The environment of a server on an address, with these variables set."""
+    monkeypatch.delenv("BROKER_DEV_USERS", raising=False)
+    monkeypatch.delenv("SECRET_KEY")
 
     def environment(host: str, database: object = tmp_path / "b.sqlite3", **given: str):
-        settings.SECRET_ENVIRONMENT = given
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        settings.BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
         return variables_for(listening_on(host), str(database))
 
     return environment
@@ -55,18 +59,26 @@ def test_published_users_can_be_kept_out_on_loopback(environment):
     assert environment("127.0.0.1", BROKER_DEV_USERS="0")["BROKER_DEV_USERS"] == "0"
 
 
-def test_secret_is_kept_beside_the_database_and_for_its_owner(environment, tmp_path):
-    first, second = environment("10.0.0.1"), environment("10.0.0.1")
-    assert first["SECRET_KEY"] == second["SECRET_KEY"]
-    file = tmp_path / "b.sqlite3.secret"
-    assert file.read_text() == first["SECRET_KEY"]
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+def test_secret_is_kept_beside_the_database(environment, tmp_path):
+    told = environment("10.0.0.1")
+    assert told["SECRET_KEY_FILE"] == str(tmp_path / "b.sqlite3.secret")
+    assert "SECRET_KEY" not in told
 
 
-@pytest.mark.parametrize(("host", "secret"), [("10.0.0.1", "given"), ("127.0.0.1", "")])
-def test_no_secret_is_kept_that_is_given_or_not_needed(environment, tmp_path, host, secret):
-    assert environment(host, SECRET_KEY=secret)["SECRET_KEY"]
-    assert list(tmp_path.iterdir()) == []
+def test_secret_of_a_postgresql_database_is_kept_in_the_current_folder(
+    environment, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    told = environment("10.0.0.1", "postgresql://127.0.0.1/queue")
+    assert told["SECRET_KEY_FILE"] == str(tmp_path / "broker.secret")
+
+
+def test_secret_that_is_given_is_passed_on(environment):
+    assert environment("10.0.0.1", SECRET_KEY="given")["SECRET_KEY"] == "given"
+
+
+def test_published_users_need_no_secret_file(environment):
+    assert environment("127.0.0.1")["SECRET_KEY"]
 
 
 @pytest.mark.parametrize("name", ["b.sqlite3", "with blank.db", "50%?#&.db"])
@@ -114,20 +126,20 @@ def test_folder_that_does_not_exist_is_named():
 
 
 def test_what_is_kept_in_memory_is_gone_whatever_happens():
-    wish = Wish("127.0.0.1", 0, "", in_memory=True, workers=1)
-    with pytest.raises(SystemExit), home(wish) as database:
+    arguments = Arguments("127.0.0.1", 0, "", in_memory=True, workers=1)
+    with pytest.raises(SystemExit), database_for(arguments) as database:
         Path(database).touch()
         raise SystemExit
     assert not Path(database).parent.exists()
 
 
 def test_port_comes_from_the_reference_servers_variable(settings):
-    settings.SECRET_ENVIRONMENT = {"QSTASH_DEV_PORT": "9090"}
+    settings.QSTASH_DEV_PORT = 9090
     assert Command().create_parser("manage.py", "broker").parse_args([]).port == 9090
 
 
 class Broker:
-    """A queue started from the command line, as on a new machine, and what it said."""
+    """A queue started from the command line, as on a new machine, and what it has printed."""
 
     def __init__(self, site: Site, *arguments: str, **environment: str) -> None:
         site.log.write_text("")
@@ -143,7 +155,7 @@ class Broker:
         return "QSTASH_NEXT_SIGNING_KEY" in self.log.read_text()
 
     def publish(self, destination: str, **headers: str) -> str:
-        """Publish `hello`; its message id."""
+        """Publish `hello` and return its message id."""
         response = requests.post(
             f"{self.url}/v2/publish/{destination}",
             data=b"hello",
@@ -155,7 +167,7 @@ class Broker:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A queue in memory, of which a Ctrl-C leaves nothing behind."""
+    """A queue in memory; after a Ctrl-C nothing of it is left."""
     with site(tmp_path_factory.mktemp("broker")) as place:
         running = Broker(place, "--port", "0", "--in-memory")
         (server,) = psutil.Process(running.process.pid).children()
@@ -174,7 +186,7 @@ def sink() -> Iterator[Sink]:
 
 
 def arrived(sink: Sink, message_id: str) -> dict[str, Any]:
-    """The request that brought a message."""
+    """The request that delivered a message."""
 
     def look() -> list[dict[str, Any]]:
         return [r for r in sink.requests if r["headers"]["Upstash-Message-Id"] == message_id]

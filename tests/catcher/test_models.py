@@ -1,4 +1,4 @@
-"""What a caught request is when one reads it."""
+"""How a caught request is shown and how old ones are deleted."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whatever comes is kept, and shown to whoever knows the bin's name."""
+"""Every request is kept, and shown to anyone who knows the bin's name."""
 
 import asyncio
 import re

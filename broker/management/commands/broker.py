@@ -1,7 +1,7 @@
-"""`manage.py broker`: the queue alone, for apps that need not know Django.
+"""`manage.py broker`: the queue alone, for applications in any language.
 
-A message is published to it over HTTP and delivered from it, as by QStash's own development
-server, but it stays through a restart.
+Messages are published to it over HTTP and delivered by it, as by QStash's own development
+server, but they survive a restart. Its settings are jobsite/broker_settings.py.
 """
 
 import argparse
@@ -12,20 +12,20 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from broker.standalone import CannotStart, Wish, run
+from broker.standalone import Arguments, CannotStart, run
 
 
 class Command(BaseCommand):
     help = (
-        "Serve the queue on /v2/ and deliver its messages. On this machine's own addresses the "
-        "published development users may use it, elsewhere BROKER_TOKEN and BROKER_ACCOUNTS. "
-        "The first Ctrl-C lets what is in flight finish, the second does not."
+        "Serve the queue on /v2/ and deliver its messages. On a loopback address the published "
+        "development users may use it, on any other BROKER_TOKEN and BROKER_ACCOUNTS. The first "
+        "Ctrl-C lets running attempts finish, the second does not."
     )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: Any) -> None:
-        port = settings.SECRET_ENVIRONMENT.get("QSTASH_DEV_PORT", "").strip() or "8080"
         parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+        port = settings.QSTASH_DEV_PORT
         parser.add_argument(
             "--port", type=int, default=port, help="default: QSTASH_DEV_PORT, or 8080"
         )
@@ -38,22 +38,22 @@ class Command(BaseCommand):
             default="broker.sqlite3",
             help="a file, default: %(default)s, or a postgresql:// URL",
         )
-        data.add_argument("--in-memory", action="store_true", help="forget everything at the end")
+        data.add_argument("--in-memory", action="store_true", help="keep nothing after the end")
         data.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["prepare"]:  # by the process that begins the server, see broker/standalone.py
+        if options["prepare"]:  # called by broker/standalone.py
             call_command("migrate", verbosity=0)
             self.stdout.write(next(iter(settings.BROKER_ACCOUNTS.values()))["token"])
             return
-        wish = Wish(**{name: options[name] for name in Wish._fields})
+        arguments = Arguments(**{name: options[name] for name in Arguments._fields})
         try:
-            code = run(wish, self.say)
+            code = run(arguments, self.say)
         except CannotStart as error:
             raise CommandError(str(error)) from error
         sys.exit(code)
 
     def say(self, text: str) -> None:
-        """Print at once: others wait for this to be said."""
+        """Print and flush: other programs wait for this text."""
         self.stdout.write(text)
         self.stdout.flush()

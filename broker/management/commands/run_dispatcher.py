@@ -1,7 +1,7 @@
 """`manage.py run_dispatcher`: the queue's dispatcher in a process of its own.
 
-A message is claimed here and POSTed to the web processes. Set RUN_DISPATCHER=0 for those, so
-that they leave the work to this one.
+Messages are claimed here and POSTed to the web processes. Set RUN_DISPATCHER=0 for those, so
+that they start no dispatchers themselves.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from broker.open_files import allow_many
 
 class Command(BaseCommand):
     help = (
-        "Deliver the messages of the embedded queue. The first SIGTERM or Ctrl-C lets what "
-        f"is in flight finish (up to {GRACE_SECONDS:.0f} s), the second gives it back at once."
+        "Deliver the messages of the embedded queue. The first SIGTERM or Ctrl-C lets running "
+        f"attempts finish (up to {GRACE_SECONDS:.0f} s), the second gives them back at once."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
 
 async def run_until_signalled(dispatcher: Dispatcher) -> None:
-    """Run a dispatcher; stop it gently at the first signal, firmly at the second."""
+    """Run a dispatcher; let it finish at the first signal, cut it off at the second."""
     stop, force = asyncio.Event(), asyncio.Event()
 
     def signalled() -> None:
