@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import psycopg
 
-from tests.postgresql import Cluster
-from tests.processes import ROOT, Site, eventually, migrate, site
+from harness.postgresql import Cluster
+from harness.processes import ROOT, Site, migrate, site
+from harness.waiting import eventually
 
 TOKEN = "only-for-this-benchmark"  # noqa: S105
 

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.processes import ROOT
+from harness.processes import ROOT
 
 PACKAGES = ("broker", "catcher", "groupcommit", "jobs", "jobsite")
 MODULES = [

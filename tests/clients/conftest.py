@@ -17,8 +17,8 @@ import pytest
 import requests
 from qstash import AsyncQStash, QStash, Receiver
 
+from harness.processes import Site, site
 from tests.clients.destination import Destination, Received
-from tests.processes import Site, site
 
 # More than there are tests; each worker of pytest-xdist counts through them by itself.
 ACCOUNTS = {f"client{number}": f"token-{number}" for number in range(200)}

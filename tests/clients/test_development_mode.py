@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import Site, free_port
+from harness.waiting import eventually
 from tests.conftest import skip_or_fail
-from tests.postgresql import free_port
-from tests.processes import Site, eventually
 
 FOLDER = Path(__file__).parent
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import ROOT
 from tests.conftest import skip_or_fail
-from tests.processes import ROOT
 
 FOLDER = Path(__file__).parent
 DOCUMENT = (ROOT / "docs/queue.md").read_text()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import Site
 from tests.clients.conftest import ACCOUNTS
 from tests.conftest import skip_or_fail
-from tests.processes import Site
 
 FOLDER = Path(__file__).parent
 CHECK = re.compile(r'^  async "(.+)"\(', re.MULTILINE)

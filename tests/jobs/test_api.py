@@ -11,9 +11,9 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.utils import timezone
 
+from harness.processes import free_port
+from harness.waiting import eventually
 from jobs.models import LEASE, Job
-from tests.postgresql import free_port
-from tests.processes import eventually
 
 TASK = "/api/long-task"
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from django.urls import reverse
 
+from harness.processes import Site, site
+from harness.sink import Sink
+from harness.waiting import eventually
 from jobs.models import Job
-from tests.processes import Sink, Site, eventually, site
 
 HTMX = {"HX-Request": "true"}
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from broker.models import Event, Message
 from broker.retry import evaluate
+from harness.processes import free_port
 from jobs.models import ClaimRequest, Job, claim_jobs
 from jobs.qstash import (
     BadToken,
@@ -31,7 +32,6 @@ from jobs.queues import (
     retry_delay_seconds,
 )
 from tests.jobs.conftest import DROP
-from tests.postgresql import free_port
 
 SITE = "https://jobs.example.com"
 
