@@ -24,9 +24,10 @@ from pathlib import Path
 
 import django
 
+from harness.postgresql import Cluster
+from harness.processes import Site, free_port
+from harness.waiting import eventually
 from tests.kill_findings import FINAL, Kill, Line, Story, examine, out_of_order
-from tests.postgresql import Cluster, free_port
-from tests.processes import Site, eventually
 
 VICTIMS = ["publisher", "dispatcher 1", "dispatcher 2", "web", "receiver"]
 MOST_KILLS = 5

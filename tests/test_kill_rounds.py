@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import ROOT, Site
 from tests.kill_findings import Kill, Line, Story, examine, out_of_order
-from tests.processes import ROOT, Site
 
 ACCEPTED = [(15, 200)]
 ANSWERED = [Line(1, "CREATED", 5), Line(2, "ACTIVE", 10), Line(3, "DELIVERED", 20, "", 200)]

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import test_utils, web
 
 from broker.delivery import Outcome, attempt, open_session
+from harness.processes import ROOT
 from tests.broker.hostile import BOMB, BROKEN, ENDLESS, FLOODS, SLOW
 from tests.broker.messages import new_message
-from tests.processes import ROOT
 
 KEY = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"
 

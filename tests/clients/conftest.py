@@ -20,9 +20,9 @@ import pytest
 import requests
 from qstash import AsyncQStash, QStash, Receiver
 
+from harness.processes import free_port, site
+from harness.waiting import eventually
 from tests.clients.destination import Destination, Received
-from tests.postgresql import free_port
-from tests.processes import eventually, site
 
 # More than there are tests.
 ACCOUNTS = {f"client{number}": f"token-{number}" for number in range(200)}

@@ -15,8 +15,8 @@ from qstash.chat import custom
 from qstash.errors import QStashError, SignatureError
 from qstash.log import LogState
 
+from harness.processes import free_port
 from tests.clients.logs import dead_letter, states, until
-from tests.postgresql import free_port
 
 
 def test_message_arrives_as_it_was_published(qstash, destination):

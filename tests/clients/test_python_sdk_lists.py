@@ -8,8 +8,8 @@ from qstash import Receiver
 from qstash.errors import QStashError
 from qstash.log import LogState
 
+from harness.waiting import eventually
 from tests.clients.logs import dead_letter, states, until
-from tests.processes import eventually
 
 
 def waiting(qstash, destination, count, path="/"):
