@@ -85,7 +85,7 @@ def again(message: Message, changes: dict[str, Any], now: int) -> Message:
 
 
 def read_changes(options: Options, now: int) -> dict[str, Any]:
-    """What the options of a retry's request change; PublishError if one is wrong.
+    """What the options of a retry's request change; Rejected if one is wrong.
 
     Its Content-Type is that of a list of letters, and one deduplication id for many messages
     would lose all but one of them: both change nothing.

@@ -5,25 +5,25 @@ sender what to change. broker/api/requests.py makes an answer of it.
 """
 
 
-class PublishError(ValueError):
+class Rejected(ValueError):
     """What was asked for cannot be done; the text names the field and what it should be."""
 
     status = 400
 
 
-class NotFound(PublishError):
+class NotFound(Rejected):
     """There is no such message, queue, schedule, …"""
 
     status = 404
 
 
-class LimitReached(PublishError):
+class LimitReached(Rejected):
     """The account may not have another one."""
 
     status = 412
 
 
-class TooLarge(PublishError):
+class TooLarge(Rejected):
     """The body is larger than the settings allow."""
 
     status = 413

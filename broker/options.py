@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from django.conf import settings
 
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.headers import RESERVED, canonical
 from broker.retry import ExpressionError, duration_seconds, evaluate
 
@@ -46,16 +46,16 @@ def checked_options(headers: Mapping[str, str | list[str]]) -> dict[str, list[st
             options.setdefault(name.lower(), []).append(text.strip())
     for name, values in options.items():
         if not HEADER_NAME.fullmatch(name) or name == FORWARD:
-            raise PublishError(f"{name[:100]!r} is not the name of a header")
+            raise Rejected(f"{name[:100]!r} is not the name of a header")
         if any(CONTROL_CHARACTER.search(value) for value in values):
-            raise PublishError(f"{canonical(name)} holds a character that no header may hold")
+            raise Rejected(f"{canonical(name)} holds a character that no header may hold")
         if sum(map(len, values)) > LARGEST_HEADER:
-            raise PublishError(f"{canonical(name)} is longer than {LARGEST_HEADER} characters")
+            raise Rejected(f"{canonical(name)} is longer than {LARGEST_HEADER} characters")
     return options
 
 
 def read_fields(url: str, options: Options, now: int) -> dict[str, Any]:
-    """A message's fields from its destination and checked options; PublishError if one is wrong.
+    """A message's fields from its destination and checked options; Rejected if one is wrong.
 
     `now` is in unix ms.
     """
@@ -79,7 +79,7 @@ def read_fields(url: str, options: Options, now: int) -> dict[str, Any]:
     }
     check_key("Upstash-Deduplication-Id", fields["deduplication_key"])
     if ":" in fields["deduplication_key"]:
-        raise PublishError("DeduplicationId cannot contain ':'")
+        raise Rejected("DeduplicationId cannot contain ':'")
     return fields
 
 
@@ -94,15 +94,15 @@ def checked_url(url: str) -> SplitResult:
         parts = urlsplit(quoted(url))
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError as error:
-        raise PublishError(f"invalid destination url: {error}") from error
+        raise Rejected(f"invalid destination url: {error}") from error
     if parts.scheme not in {"http", "https"}:
-        raise PublishError(
+        raise Rejected(
             "invalid destination url: endpoint has invalid scheme, add http:// or https://"
         )
     if not usable:
-        raise PublishError("invalid destination url: endpoint has no host")
+        raise Rejected("invalid destination url: endpoint has no host")
     if len(url) > LARGEST_URL:
-        raise PublishError(f"invalid destination url: longer than {LARGEST_URL} characters")
+        raise Rejected(f"invalid destination url: longer than {LARGEST_URL} characters")
     return parts
 
 
@@ -111,13 +111,13 @@ def quoted(url: str) -> str:
     try:
         return quote(url, safe=URL_CHARACTERS).partition("#")[0]
     except UnicodeEncodeError as error:
-        raise PublishError(f"invalid destination url: {error}") from error
+        raise Rejected(f"invalid destination url: {error}") from error
 
 
 def checked_name(name: str, what: str) -> str:
     """The name of a queue, URL group or schedule."""
     if not NAME.fullmatch(name):
-        raise PublishError(
+        raise Rejected(
             f"{what} {name[:140]!r} must be 1 to 128 letters, digits, dots, dashes and underscores"
         )
     return name
@@ -125,7 +125,7 @@ def checked_name(name: str, what: str) -> str:
 
 def checked_method(method: str) -> str:
     if method.upper() not in METHODS:
-        raise PublishError(f"Upstash-Method must be one of {', '.join(METHODS)}")
+        raise Rejected(f"Upstash-Method must be one of {', '.join(METHODS)}")
     return method.upper()
 
 
@@ -135,13 +135,13 @@ def checked_expression(expression: str) -> str:
         if expression:
             evaluate(expression, retried=0)
     except ExpressionError as error:
-        raise PublishError(f"Upstash-Retry-Delay {error}") from error
+        raise Rejected(f"Upstash-Retry-Delay {error}") from error
     return expression
 
 
 def check_key(name: str, key: str) -> None:
     if len(key) > LARGEST_KEY:
-        raise PublishError(f"{name} is longer than {LARGEST_KEY} characters")
+        raise Rejected(f"{name} is longer than {LARGEST_KEY} characters")
 
 
 def checked_labels(options: Options) -> str:
@@ -158,7 +158,7 @@ def earliest_delivery(options: Options, now: int) -> int:
         moment = 1000 * whole_number(options, "upstash-not-before", 0, 10**12)
     if moment > now + 1000 * 24 * 3600 * settings.BROKER_DELAY_DAYS:
         name = "Upstash-Not-Before" if "upstash-not-before" in options else "Upstash-Delay"
-        raise PublishError(f"{name} is more than {settings.BROKER_DELAY_DAYS} days from now")
+        raise Rejected(f"{name} is more than {settings.BROKER_DELAY_DAYS} days from now")
     return max(now, moment)
 
 
@@ -171,7 +171,7 @@ def timeout(options: Options) -> int | None:
 def whole_number(options: Options, name: str, default: int, largest: int) -> int:
     given = text(options, name) or str(default)
     if not re.fullmatch("[0-9]{1,12}", given) or int(given) > largest:
-        raise PublishError(
+        raise Rejected(
             f"{canonical(name)} must be a whole number up to {largest}, not {given[:100]!r}"
         )
     return int(given)
@@ -183,16 +183,16 @@ def duration(options: Options, name: str, default: int) -> int:
     try:
         seconds = duration_seconds(given[:100]) if given else default
     except ValueError as error:
-        raise PublishError(f"{canonical(name)}: {error}") from error
+        raise Rejected(f"{canonical(name)}: {error}") from error
     if seconds > LARGEST_INTEGER:
-        raise PublishError(f"{canonical(name)}: {given[:100]!r} is too long")
+        raise Rejected(f"{canonical(name)}: {given[:100]!r} is too long")
     return seconds
 
 
 def yes(options: Options, name: str) -> bool:
     word = text(options, name).lower()
     if word not in {"", "true", "false"}:
-        raise PublishError(f"{canonical(name)} must be true or false, not {word[:100]!r}")
+        raise Rejected(f"{canonical(name)} must be true or false, not {word[:100]!r}")
     return word == "true"
 
 
@@ -226,7 +226,7 @@ def flow_control(options: Options) -> dict[str, Any]:
         return {}
     check_key("Upstash-Flow-Control-Key", key)
     if not key or not value:
-        raise PublishError(
+        raise Rejected(
             "Upstash-Flow-Control-Key and Upstash-Flow-Control-Value go together: "
             "a key, and parallelism=N, rate=N or both"
         )
@@ -235,7 +235,7 @@ def flow_control(options: Options) -> dict[str, Any]:
         name, _, amount = part.partition("=")
         limits[name.strip()] = limit(name.strip(), amount.strip())
     if not {"parallelism", "rate"} & limits.keys():
-        raise PublishError("Upstash-Flow-Control-Value must set parallelism, rate or both")
+        raise Rejected("Upstash-Flow-Control-Value must set parallelism, rate or both")
     return {"flow_control_key": key, "flow_control": limits}
 
 
@@ -248,11 +248,11 @@ def limit(name: str, amount: str) -> int:
         largest = LARGEST_INTEGER
         number = whole_number({field: [amount]}, field, 0, largest)
     else:
-        raise PublishError(
+        raise Rejected(
             f"Upstash-Flow-Control-Value knows parallelism, rate and period, not {name[:100]!r}"
         )
     if not 1 <= number <= largest:
-        raise PublishError(f"Upstash-Flow-Control-Value {name} must be from 1 to {largest}")
+        raise Rejected(f"Upstash-Flow-Control-Value {name} must be from 1 to {largest}")
     return number
 
 
@@ -275,11 +275,11 @@ def callbacks(options: Options, now: int) -> dict[str, Any]:
 
 def check_callback(name: str, url: str, options: Options, now: int) -> None:
     if {"upstash-delay", "upstash-not-before"} & options.keys():
-        raise PublishError(f"{name}: a callback cannot be delayed")
+        raise Rejected(f"{name}: a callback cannot be delayed")
     try:
         read_fields(url, options, now)
-    except PublishError as error:
-        raise PublishError(f"{name}: {error}") from error
+    except Rejected as error:
+        raise Rejected(f"{name}: {error}") from error
 
 
 def redacted(options: Options) -> list[str]:
@@ -287,7 +287,7 @@ def redacted(options: Options) -> list[str]:
     fields = []
     for word in filter(None, map(str.strip, text(options, "upstash-redact-fields").split(","))):
         if not (match := REDACTED.fullmatch(word)):
-            raise PublishError(
+            raise Rejected(
                 f"Upstash-Redact-Fields knows body, header and header[Name], not {word[:100]!r}"
             )
         whole, name = match.groups()

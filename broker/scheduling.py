@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from broker import wakeup
 from broker.changes import refusable
-from broker.errors import LimitReached, NotFound, PublishError
+from broker.errors import LimitReached, NotFound, Rejected
 from broker.headers import RESERVED
 from broker.models import Schedule, new_id
 from broker.options import FORWARD, OWN_TO_CLIENT, Options, checked_name, text, yes
@@ -38,10 +38,10 @@ class Change(NamedTuple):
 def new_schedule(asked: Publication, now: int) -> Schedule:
     """An unsaved schedule from a request to publish something again and again.
 
-    PublishError if it has no moment, or names it wrongly; what it publishes is not looked at.
+    Rejected if it has no moment, or names it wrongly; what it publishes is not looked at.
     """
     if "upstash-not-before" in asked.options:
-        raise PublishError("Upstash-Not-Before: a schedule has its moments from Upstash-Cron")
+        raise Rejected("Upstash-Not-Before: a schedule has its moments from Upstash-Cron")
     schedule_id = text(asked.options, "upstash-schedule-id") or new_id("scd")
     cron = checked_cron(text(asked.options, "upstash-cron"))
     return Schedule(
@@ -60,9 +60,9 @@ def new_schedule(asked: Publication, now: int) -> Schedule:
 def checked_cron(cron: str) -> str:
     cron = cron.strip()
     if not cron:
-        raise PublishError("Upstash-Cron is missing: minute hour day month weekday")
+        raise Rejected("Upstash-Cron is missing: minute hour day month weekday")
     if len(cron) > LONGEST_CRON:
-        raise PublishError(f"Upstash-Cron is longer than {LONGEST_CRON} characters")
+        raise Rejected(f"Upstash-Cron is longer than {LONGEST_CRON} characters")
     return cron
 
 
@@ -70,7 +70,7 @@ def first_moment(cron: str, now: int) -> int:
     """When a schedule fires next, in unix ms."""
     moment = next_moment(cron, now)
     if moment is None:
-        raise PublishError(f"Upstash-Cron {cron!r} names no day of the next 50 years")
+        raise Rejected(f"Upstash-Cron {cron!r} names no day of the next 50 years")
     return moment
 
 

@@ -107,7 +107,7 @@ class EmbeddedQueue:
             return broker.publishing.read_message(
                 destination(site), message_headers(site), message_body(job)
             )
-        except broker.errors.PublishError as error:
+        except broker.errors.Rejected as error:
             raise Refused(f"The queue refused the message: {error}.") from error
 
     async def attempts(self, message_id: str) -> list[Attempt]:

@@ -22,7 +22,7 @@ from broker.api.filters import (
 from broker.api.pages import SELECTORS, Place, read_page, read_place
 from broker.api.requests import Call, read
 from broker.api.shown import own_in_log, repeated_in_log
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.models import Event, Message, State
 
 KNOWN = ["messageIds", *COLUMNS, "label", "state", *DATES, "order", *SELECTORS]
@@ -63,7 +63,7 @@ def read_wanted(account: str, query: Selectors) -> Wanted:
     place = read_place(query, LINES, MOST_LINES)
     order = only(query, "order") or ORDERS[0]
     if order not in ORDERS:
-        raise PublishError(f"order must be {' or '.join(ORDERS)}, not {order[:100]!r}")
+        raise Rejected(f"order must be {' or '.join(ORDERS)}, not {order[:100]!r}")
     place = place._replace(oldest_first=order == "earliestFirst")
     if "messageIds" in query:
         return Wanted(account, values(query, "messageIds"), Q(), place)
@@ -78,7 +78,7 @@ def states(query: Selectors) -> list[State]:
     found: list[State] = []
     for word in values(query, "state"):
         if word not in STATES:
-            raise PublishError(f"state must be one of {', '.join(STATES)}, not {word[:100]!r}")
+            raise Rejected(f"state must be one of {', '.join(STATES)}, not {word[:100]!r}")
         found += STATES[word]
     return found
 

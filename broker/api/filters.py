@@ -14,7 +14,7 @@ from django.db.models.functions import StrIndex
 from django.db.models.lookups import GreaterThan
 
 from broker.api.requests import Call
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.options import CONTROL_CHARACTER, quoted
 
 # What is asked for: every value by the name of its filter.
@@ -55,22 +55,22 @@ def read_selectors(call: Call) -> Selectors:
     if body is None:
         return call.query
     if not isinstance(body, dict):
-        raise PublishError("the body must be an object of filters")
+        raise Rejected("the body must be an object of filters")
     return call.query | {name: as_texts(name, value) for name, value in body.items()}
 
 
 def as_texts(name: str, value: Any) -> list[str]:
     found = value if isinstance(value, list) else [value]
     if any(isinstance(one, bool) or not isinstance(one, str | int) for one in found):
-        raise PublishError(f"{name[:100]!r} must be a text, a whole number or a list of those")
+        raise Rejected(f"{name[:100]!r} must be a text, a whole number or a list of those")
     return [str(one) for one in found]
 
 
 def check_known(selectors: Iterable[str], known: Collection[str]) -> None:
-    """PublishError for a selector that is not known here, lest it select everything."""
+    """Reject a selector that is not known here, so that it does not select everything."""
     for name in selectors:
         if name not in known:
-            raise PublishError(f"unknown filter {name[:100]!r}, known are {', '.join(known)}")
+            raise Rejected(f"unknown filter {name[:100]!r}, known are {', '.join(known)}")
 
 
 def values(selectors: Selectors, name: str) -> list[str]:
@@ -84,14 +84,14 @@ def values(selectors: Selectors, name: str) -> list[str]:
         found = list(dict.fromkeys([*given, *found]))
     most = MOST_IDS if name.endswith(("Id", "Ids")) else MOST_VALUES
     if len(found) > most:
-        raise PublishError(f"{name}: more than {most} values")
+        raise Rejected(f"{name}: more than {most} values")
     if any(CONTROL_CHARACTER.search(value) for value in found):
-        raise PublishError(f"{name} holds a character that no {name} may hold")
+        raise Rejected(f"{name} holds a character that no {name} may hold")
     found = [value for value in map(str.strip, found) if value]
     if name == "host":  # as it is kept
         found = [value.lower() for value in found]
     if given and not found:
-        raise PublishError(f"{name} must not be empty")
+        raise Rejected(f"{name} must not be empty")
     return found
 
 
@@ -99,14 +99,14 @@ def only(selectors: Selectors, name: str) -> str:
     """The value of a selector that can have but one; "" if it is not given."""
     given = selectors.get(name, [])
     if len(given) > 1:
-        raise PublishError(f"{name} must be given once")
+        raise Rejected(f"{name} must be given once")
     return given[0] if given else ""
 
 
 def number(text: str, name: str) -> int:
     """A whole number as a database can hold it."""
     if not re.fullmatch("[0-9]{1,18}", text):
-        raise PublishError(f"{name} must be a whole number, not {text[:100]!r}")
+        raise Rejected(f"{name} must be a whole number, not {text[:100]!r}")
     return int(text)
 
 

@@ -14,7 +14,7 @@ from django.http import JsonResponse
 from broker import flow_control
 from broker.api.requests import Call, read, unquoted
 from broker.changes import make
-from broker.errors import NotFound, PublishError
+from broker.errors import NotFound, Rejected
 from broker.flow_control import Change, Standing, pinned, standings
 from broker.models import CARRIED, FlowControl, Message, now_ms
 from broker.options import (
@@ -92,7 +92,7 @@ def pin(call: Call, now: int) -> dict[str, int]:
         limit(call, "period", LONGEST_PERIOD_SECONDS),
     )
     if not values:
-        raise PublishError("pin needs parallelism, rate, period or several of them")
+        raise Rejected("pin needs parallelism, rate, period or several of them")
     return values
 
 
@@ -101,7 +101,7 @@ def unpin(call: Call, now: int) -> dict[str, int]:
     check_query(call, "parallelism", "rate")
     for name, values in call.query.items():
         if values[-1].lower() not in {"true", "false"}:
-            raise PublishError(f"{name} must be true or false, not {values[-1][:100]!r}")
+            raise Rejected(f"{name} must be true or false, not {values[-1][:100]!r}")
     lifted = [name for name, values in call.query.items() if values[-1].lower() == "true"]
     return {f"pinned_{name}": False for name in lifted}
 
@@ -126,7 +126,7 @@ def check_query(call: Call, *known: str) -> None:
     """Refuse what nobody would look at."""
     if unknown := call.query.keys() - set(known):
         hint = f"this knows {', '.join(known)}" if known else "this takes none"
-        raise PublishError(f"unknown parameter {sorted(unknown)[0][:100]!r}: {hint}")
+        raise Rejected(f"unknown parameter {sorted(unknown)[0][:100]!r}: {hint}")
 
 
 def limit(call: Call, name: str, largest: int) -> int | None:
@@ -135,9 +135,7 @@ def limit(call: Call, name: str, largest: int) -> int | None:
         return None
     given = call.query[name][-1]
     if not re.fullmatch("[0-9]{1,12}", given) or not 1 <= int(given) <= largest:
-        raise PublishError(
-            f"{name} must be a whole number from 1 to {largest}, not {given[:100]!r}"
-        )
+        raise Rejected(f"{name} must be a whole number from 1 to {largest}, not {given[:100]!r}")
     return int(given)
 
 
@@ -145,14 +143,14 @@ def key_in(part: str) -> str:
     """A key from a part of the path; blanks around it are not part of a header's value either."""
     key = checked_text("the flow control key", unquoted(part)).strip()
     if not 1 <= len(key) <= LARGEST_KEY:
-        raise PublishError(f"the flow control key must have 1 to {LARGEST_KEY} characters")
+        raise Rejected(f"the flow control key must have 1 to {LARGEST_KEY} characters")
     return key
 
 
 def checked_text(name: str, text: str) -> str:
     """A text as it may be stored, and found, in any database."""
     if CONTROL_CHARACTER.search(text):
-        raise PublishError(f"{name} holds a character that no header may hold")
+        raise Rejected(f"{name} holds a character that no header may hold")
     return text
 
 

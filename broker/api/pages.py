@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Length
 
 from broker.api.filters import Selectors, number, only
-from broker.errors import PublishError
+from broker.errors import Rejected
 
 SELECTORS = ("cursor", "count")
 # Of bodies, as they are in the database. A page with more of them ends early.
@@ -44,7 +44,7 @@ def read_place(selectors: Selectors, default: int, most: int) -> Place:
     if not (cursor := only(selectors, "cursor")):
         return Place(count)
     if not (pair := read_pair(cursor)):
-        raise PublishError(f"cursor must be one of an earlier answer, not {cursor[:100]!r}")
+        raise Rejected(f"cursor must be one of an earlier answer, not {cursor[:100]!r}")
     return Place(count, pair[1])
 
 
@@ -53,7 +53,7 @@ def read_count(selectors: Selectors, default: int, most: int) -> int:
         return default
     count = number(only(selectors, "count"), "count")
     if not count:
-        raise PublishError("count must be at least 1")
+        raise Rejected("count must be at least 1")
     return min(count, most)
 
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import JsonResponse
 
 from broker.api.requests import Call, read
-from broker.errors import PublishError, TooLarge
+from broker.errors import Rejected, TooLarge
 from broker.models import Message, now_ms
 from broker.options import checked_options
 from broker.publishing import Publication, Receipt, lock_if_laned, messages_for, store_lists
@@ -49,14 +49,14 @@ async def publish_batch(call: Call) -> JsonResponse:
     """
     items = call.json(settings.LARGEST_REQUEST)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise PublishError("the body must be a list of {destination, headers, body, queue}")
+        raise Rejected("the body must be a list of {destination, headers, body, queue}")
     answers: list[Any] = [None] * len(items)
     accepted: dict[int, tuple[Publication, list[Message]]] = {}
     for number, item in enumerate(items):
         try:
             publication = read_item(call, item)
             accepted[number] = publication, await prepare(publication)
-        except PublishError as error:
+        except Rejected as error:
             answers[number] = {"error": f"item {number}: {error}"}
     lists = [messages for _, messages in accepted.values()]
     receipts = await writer.write(store_batch, lists) if lists else []
@@ -77,13 +77,13 @@ def read_item(call: Call, item: dict[str, Any]) -> Publication:
     texts = {"destination": item.get("destination"), "body": body, "queue": item.get("queue", "")}
     for name, value in texts.items():
         if not isinstance(value or "", str):
-            raise PublishError(f"{name} must be a text")
+            raise Rejected(f"{name} must be a text")
     if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
-        raise PublishError("headers must be an object of texts")
+        raise Rejected("headers must be an object of texts")
     try:
         content = body.encode()
     except UnicodeEncodeError as error:
-        raise PublishError(f"body is not text: {error}") from error
+        raise Rejected(f"body is not text: {error}") from error
     if len(content) > settings.BROKER_MESSAGE_BYTES:
         raise TooLarge(f"the body is larger than {settings.BROKER_MESSAGE_BYTES} bytes")
     return Publication(

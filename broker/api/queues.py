@@ -12,7 +12,7 @@ from django.http import JsonResponse
 from broker import queues
 from broker.api.requests import Call, read
 from broker.changes import make
-from broker.errors import NotFound, PublishError
+from broker.errors import NotFound, Rejected
 from broker.models import Queue, now_ms
 from broker.options import LARGEST_INTEGER, checked_name
 from broker.queues import Change
@@ -24,14 +24,14 @@ async def upsert_queue(call: Call) -> JsonResponse:
     """
     body = call.json()
     if not isinstance(body, dict):
-        raise PublishError("the body must be an object {queueName, parallelism, paused}")
+        raise Rejected("the body must be an object {queueName, parallelism, paused}")
     name, parallelism, paused = map(body.get, ("queueName", "parallelism", "paused"))
     if not isinstance(name, str):
-        raise PublishError("queueName must be a text")
+        raise Rejected("queueName must be a text")
     if parallelism is not None and not is_count(parallelism):
-        raise PublishError(f"parallelism must be a whole number from 1 to {LARGEST_INTEGER}")
+        raise Rejected(f"parallelism must be a whole number from 1 to {LARGEST_INTEGER}")
     if paused is not None and not isinstance(paused, bool):
-        raise PublishError("paused must be true or false")
+        raise Rejected("paused must be true or false")
     change = Change(call.account, checked_name(name, "queueName"), now_ms(), parallelism, paused)
     await make(queues.upsert, change)
     return JsonResponse({})

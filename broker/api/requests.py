@@ -18,7 +18,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from broker.accounts import account_for
-from broker.errors import PublishError, TooLarge
+from broker.errors import Rejected, TooLarge
 from broker.headers import header_text
 from broker.options import checked_options
 
@@ -58,7 +58,7 @@ class Call:
         try:
             body = self.request.read(limit + 1)
         except (RequestDataTooBig, UnreadablePostError) as error:
-            raise PublishError(f"the body cannot be read: {error}") from error
+            raise Rejected(f"the body cannot be read: {error}") from error
         if len(body) > limit:
             raise TooLarge(f"the body is larger than {limit} bytes")
         return body
@@ -69,7 +69,7 @@ class Call:
         try:
             return json.loads(body) if body.strip() else None
         except (ValueError, RecursionError) as error:
-            raise PublishError(f"the body is not JSON: {error}") from error
+            raise Rejected(f"the body is not JSON: {error}") from error
 
     def destination(self, prefix: str) -> tuple[str, dict[str, list[str]]]:
         """The destination behind a prefix of the path, and the options of the whole request.
@@ -95,17 +95,17 @@ class Call:
 
 
 def parse(query: str) -> dict[str, list[str]]:
-    """A query's values by name, in order; PublishError if it is not text."""
+    """A query's values by name, in order; Rejected if it is not text."""
     try:
         return parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=1000)
     except ValueError as error:
-        raise PublishError(f"the query cannot be read: {error}") from error
+        raise Rejected(f"the query cannot be read: {error}") from error
 
 
 def endpoint(**handlers: Handler) -> Callable[..., Coroutine[Any, Any, HttpResponse]]:
     """One address of the API: a handler for each method, called with a `Call` and the path's parts.
 
-    It is for those who know an account's token; a PublishError becomes its status and
+    It is for those who know an account's token; `Rejected` becomes its status and
     `{"error": "…"}`.
     """
 
@@ -124,7 +124,7 @@ def endpoint(**handlers: Handler) -> Callable[..., Coroutine[Any, Any, HttpRespo
             if account.read_only and request.method != "GET":
                 return refuse(403, "this token may only read")
             return await handler(Call(request, account.name), *args, **kwargs)
-        except PublishError as error:
+        except Rejected as error:
             return refuse(error.status, str(error))
 
     return view
@@ -169,7 +169,7 @@ def unquoted(part: str) -> str:
     try:
         return unquote_to_bytes(part).decode()
     except ValueError as error:
-        raise PublishError(f"the path is not text: {error}") from error
+        raise Rejected(f"the path is not text: {error}") from error
 
 
 async def read[T](look: Callable[[], T]) -> T:

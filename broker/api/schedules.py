@@ -16,7 +16,7 @@ from broker.api.publish import prepare, read_publication
 from broker.api.requests import Call, read
 from broker.api.shown import present, shown_message
 from broker.changes import make
-from broker.errors import NotFound, PublishError
+from broker.errors import NotFound, Rejected
 from broker.models import Message, Schedule, State, now_ms
 from broker.options import checked_name, read_fields
 from broker.schedules import publication
@@ -98,7 +98,7 @@ def as_json(schedule: Schedule, states: dict[str, str]) -> dict[str, Any]:
     error, fields = schedule.error, dict[str, Any]()
     try:
         fields = read_fields(ANY_URL, schedule.options, schedule.created_at)
-    except PublishError as refusal:  # by now the settings allow less than they did
+    except Rejected as refusal:  # by now the settings allow less than they did
         fields, error = {"not_before": schedule.created_at}, str(refusal)
     message = Message(**fields, body=schedule.body, caller_ip=schedule.caller_ip)
     message.schedule_id, message.created_at = schedule.schedule_id, schedule.created_at

@@ -12,7 +12,7 @@ from django.http import JsonResponse
 from broker import url_groups
 from broker.api.requests import Call, read
 from broker.changes import make
-from broker.errors import NotFound, PublishError
+from broker.errors import NotFound, Rejected
 from broker.headers import canonical
 from broker.models import UrlGroup, now_ms
 from broker.options import checked_name, checked_options, checked_url, quoted
@@ -39,7 +39,7 @@ async def add_endpoints(call: Call, name: str) -> JsonResponse:
     change = change_of(call, name)
     endpoints = tuple(endpoints_in(call.json()))
     if not all(endpoint.url for endpoint in endpoints):
-        raise PublishError("every one of endpoints needs a url")
+        raise Rejected("every one of endpoints needs a url")
     await make(url_groups.add_endpoints, change._replace(endpoints=endpoints))
     return JsonResponse({})
 
@@ -60,7 +60,7 @@ async def set_headers(call: Call, name: str) -> JsonResponse:
     body = call.json()
     headers = body.get("headers") if isinstance(body, dict) else None
     if not isinstance(headers, dict) or not all(map(is_header, headers.values())):
-        raise PublishError("headers must be an object of texts or lists of texts")
+        raise Rejected("headers must be an object of texts or lists of texts")
     options = checked_options(headers)
     message_to(ANY_URL, Publication(ANY_URL, options, b""), now_ms())
     await make(url_groups.set_header, change._replace(header=options))
@@ -81,7 +81,7 @@ def endpoints_in(body: Any) -> list[EndpointChange]:
     """The endpoints a body names, their URLs as messages will have them."""
     given = body.get("endpoints") if isinstance(body, dict) else None
     if not isinstance(given, list) or not given:
-        raise PublishError("endpoints must be a list of at least one {url, name}")
+        raise Rejected("endpoints must be a list of at least one {url, name}")
     return [endpoint_in(item) for item in given]
 
 
@@ -89,7 +89,7 @@ def endpoint_in(item: Any) -> EndpointChange:
     """One endpoint; what is not given becomes ""."""
     given = [item.get("url"), item.get("name")] if isinstance(item, dict) else []
     if not any(given) or not all(part is None or isinstance(part, str) for part in given):
-        raise PublishError("each of endpoints must be an object {url, name} of texts")
+        raise Rejected("each of endpoints must be an object {url, name} of texts")
     url, name = (part or "" for part in given)
     if url:
         checked_url(url)

@@ -4,7 +4,7 @@ import pytest
 from django.db import transaction
 
 from broker import wakeup
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.models import Event, Message, now_ms
 from broker.publishing import publish, read_message, store
 from tests.broker.messages import NOW, new_message, states
@@ -74,12 +74,12 @@ def test_names_of_options_may_be_written_in_any_case():
     ],
 )  # fmt: skip
 def test_wrong_option_is_refused_by_its_name(option, value, text):
-    with pytest.raises(PublishError, match=f"^{text}"):
+    with pytest.raises(Rejected, match=f"^{text}"):
         read(**{option: value})
 
 
 def test_wrong_option_of_the_failure_callback_is_refused_at_once():
-    with pytest.raises(PublishError, match="^Upstash-Failure-Callback: Upstash-Retries must be"):
+    with pytest.raises(Rejected, match="^Upstash-Failure-Callback: Upstash-Retries must be"):
         read(upstash_failure_callback=URL, upstash_failure_callback_retries="many")
 
 
@@ -96,7 +96,7 @@ def test_wrong_option_of_the_failure_callback_is_refused_at_once():
     ],
 )
 def test_destination_that_is_no_url_is_refused(url, text):
-    with pytest.raises(PublishError, match=f"^invalid destination url: {text}"):
+    with pytest.raises(Rejected, match=f"^invalid destination url: {text}"):
         read(url)
 
 

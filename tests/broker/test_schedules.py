@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from broker.dispatcher import Dispatcher
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.models import Message, Queue, Schedule, UrlGroup
 from broker.schedules import next_moment, publish_due
 from groupcommit.statements import one_by_one
@@ -105,7 +105,7 @@ def test_next_moment_lies_behind_the_one_given():
     ],
 )
 def test_nonsense_is_refused_with_a_word_about_it(cron):
-    with pytest.raises(PublishError, match="Upstash-Cron"):
+    with pytest.raises(Rejected, match="Upstash-Cron"):
         next_moment(cron, NOW)
 
 
