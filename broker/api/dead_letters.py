@@ -1,6 +1,7 @@
 """`/v2/dlq`: what could not be delivered, to be looked at, retried or deleted.
 
-The message has failed for good and rests as a dead letter; broker/dead_letters.py takes it out.
+The message has failed for good and is kept as a dead letter; broker/resources/dead_letters.py
+removes it or publishes it anew.
 https://upstash.com/docs/qstash/api-reference/dlq/list-messages-in-the-dlq
 """
 
@@ -25,11 +26,11 @@ from broker.api.filters import (
 from broker.api.pages import SELECTORS, Page, read_page, read_pair, read_place
 from broker.api.requests import Call, read
 from broker.api.shown import shown_letter
-from broker.dead_letters import Taking, delete, read_changes, retry
 from broker.errors import NotFound
 from broker.models import DeadLetter, now_ms
 from broker.options import checked_options
 from broker.publishing import Receipt
+from broker.resources.dead_letters import Taking, delete, read_changes, retry
 from groupcommit.writer import writer
 
 KNOWN = [name for name in COLUMNS if name not in {"host", "path"}]

@@ -11,11 +11,9 @@ from typing import Any
 from django.conf import settings
 from django.http import JsonResponse
 
-from broker import flow_control
 from broker.api.requests import Call, read, unquoted
 from broker.changes import make
 from broker.errors import NotFound, Rejected
-from broker.flow_control import Change, Standing, pinned, standings
 from broker.models import CARRIED, FlowControl, Message, now_ms
 from broker.options import (
     CONTROL_CHARACTER,
@@ -23,6 +21,8 @@ from broker.options import (
     LARGEST_KEY,
     LONGEST_PERIOD_SECONDS,
 )
+from broker.resources import flow_control
+from broker.resources.flow_control import LimitsChange, Standing, pinned, standings
 
 PREFIX = "/v2/flowControl/"
 MOST_KEYS = 1000
@@ -52,7 +52,7 @@ async def change_key(call: Call) -> JsonResponse:
     if verb not in VERBS:
         raise NotFound(f"a key knows {', '.join(VERBS)}, not {verb[:100]!r}")
     now = now_ms()
-    change = Change(call.account, key_in(part), now, VERBS[verb](call, now))
+    change = LimitsChange(call.account, key_in(part), now, VERBS[verb](call, now))
     await make(flow_control.change, change)
     return JsonResponse({})
 

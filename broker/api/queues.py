@@ -1,6 +1,6 @@
 """`/v2/queues`: what a publisher may know and decide about its queues.
 
-Messages stand in them, one behind the other; broker/queues.py makes the changes.
+Messages wait in them, one behind the other; broker/resources/queues.py makes the changes.
 https://upstash.com/docs/qstash/features/queues
 """
 
@@ -9,13 +9,13 @@ from typing import Any
 from django.db.models import Count
 from django.http import JsonResponse
 
-from broker import queues
 from broker.api.requests import Call, read
 from broker.changes import make
 from broker.errors import NotFound, Rejected
 from broker.models import Queue, now_ms
 from broker.options import LARGEST_INTEGER, checked_name
-from broker.queues import Change
+from broker.resources import queues
+from broker.resources.queues import QueueChange
 
 
 async def upsert_queue(call: Call) -> JsonResponse:
@@ -32,7 +32,9 @@ async def upsert_queue(call: Call) -> JsonResponse:
         raise Rejected(f"parallelism must be a whole number from 1 to {LARGEST_INTEGER}")
     if paused is not None and not isinstance(paused, bool):
         raise Rejected("paused must be true or false")
-    change = Change(call.account, checked_name(name, "queueName"), now_ms(), parallelism, paused)
+    change = QueueChange(
+        call.account, checked_name(name, "queueName"), now_ms(), parallelism, paused
+    )
     await make(queues.upsert, change)
     return JsonResponse({})
 
@@ -74,8 +76,8 @@ async def resume_queue(call: Call, name: str) -> JsonResponse:
     return JsonResponse({})
 
 
-def change_of(call: Call, name: str) -> Change:
-    return Change(call.account, checked_name(name, "queue name"), now_ms())
+def change_of(call: Call, name: str) -> QueueChange:
+    return QueueChange(call.account, checked_name(name, "queue name"), now_ms())
 
 
 def shown(account: str, **which: str) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """`/v2/schedules`: messages that are published again and again.
 
-A publisher makes a schedule as it publishes a message, with `Upstash-Cron`; broker/scheduling.py
-keeps it, and broker/schedules.py publishes it when its moments come.
+A publisher makes a schedule as it publishes a message, with `Upstash-Cron`;
+broker/resources/schedules.py keeps it, and broker/firing.py publishes it when its moments come.
 https://upstash.com/docs/qstash/features/schedules
 """
 
@@ -11,17 +11,17 @@ from typing import Any
 
 from django.http import JsonResponse
 
-from broker import scheduling
 from broker.api.publish import prepare, read_publication
 from broker.api.requests import Call, read
 from broker.api.shown import present, shown_message
 from broker.changes import make
 from broker.errors import NotFound, Rejected
+from broker.firing import publication
 from broker.models import Message, Schedule, State, now_ms
 from broker.options import checked_name, read_fields
-from broker.schedules import publication
-from broker.scheduling import Change
-from broker.url_groups import ANY_URL
+from broker.resources import schedules
+from broker.resources.schedules import ScheduleChange
+from broker.resources.url_groups import ANY_URL
 
 LOOKED_UP_AT_ONCE = 1000
 # Of what a schedule publishes, what its JSON says in other words or not at all.
@@ -34,9 +34,9 @@ async def create_schedule(call: Call, name: str = "") -> JsonResponse:
     `scheduleId`. One that has this id is replaced as a whole. A `name` is a URL group's: the
     destination is read from the path as it was sent.
     """
-    schedule = scheduling.new_schedule(read_publication(call, "/v2/schedules/"), now_ms())
+    schedule = schedules.new_schedule(read_publication(call, "/v2/schedules/"), now_ms())
     await prepare(publication(schedule))  # refuses whatever publishing would refuse later
-    await make(scheduling.put, schedule)
+    await make(schedules.put, schedule)
     return JsonResponse({"scheduleId": schedule.schedule_id})
 
 
@@ -56,24 +56,24 @@ async def show_schedule(call: Call, name: str) -> JsonResponse:
 
 async def delete_schedule(call: Call, name: str) -> JsonResponse:
     """Delete a schedule, if there is one."""
-    await make(scheduling.delete, change_of(call, name))
+    await make(schedules.delete, change_of(call, name))
     return JsonResponse({})
 
 
 async def pause_schedule(call: Call, name: str) -> JsonResponse:
     """Publish nothing until the schedule is resumed."""
-    await make(scheduling.pause, change_of(call, name))
+    await make(schedules.pause, change_of(call, name))
     return JsonResponse({})
 
 
 async def resume_schedule(call: Call, name: str) -> JsonResponse:
     """Publish again, from the next moment on."""
-    await make(scheduling.resume, change_of(call, name))
+    await make(schedules.resume, change_of(call, name))
     return JsonResponse({})
 
 
-def change_of(call: Call, name: str) -> Change:
-    return Change(call.account, checked_name(name, "schedule id"), now_ms())
+def change_of(call: Call, name: str) -> ScheduleChange:
+    return ScheduleChange(call.account, checked_name(name, "schedule id"), now_ms())
 
 
 def shown(account: str, **which: str) -> list[dict[str, Any]]:

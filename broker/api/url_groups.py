@@ -1,7 +1,7 @@
 """`/v2/topics`: URL groups, one name for several endpoints.
 
-A message published to the name becomes one message for each of them; broker/url_groups.py
-makes the changes.
+A message published to the name becomes one message for each of them;
+broker/resources/url_groups.py makes the changes.
 https://upstash.com/docs/qstash/features/url-groups
 """
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from django.http import JsonResponse
 
-from broker import url_groups
 from broker.api.requests import Call, read
 from broker.changes import make
 from broker.errors import NotFound, Rejected
@@ -17,7 +16,8 @@ from broker.headers import canonical
 from broker.models import UrlGroup, now_ms
 from broker.options import checked_name, checked_options, checked_url, quoted
 from broker.publishing import Publication, message_to
-from broker.url_groups import ANY_URL, Change, EndpointChange
+from broker.resources import url_groups
+from broker.resources.url_groups import ANY_URL, EndpointChange, GroupChange
 
 
 async def list_groups(call: Call) -> JsonResponse:
@@ -73,8 +73,8 @@ async def delete_group(call: Call, name: str) -> JsonResponse:
     return JsonResponse({})
 
 
-def change_of(call: Call, name: str) -> Change:
-    return Change(call.account, checked_name(name, "URL group"), now_ms())
+def change_of(call: Call, name: str) -> GroupChange:
+    return GroupChange(call.account, checked_name(name, "URL group"), now_ms())
 
 
 def endpoints_in(body: Any) -> list[EndpointChange]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from broker.firing import next_moment, publish_due
 from broker.models import Message, Schedule, now_ms
-from broker.schedules import next_moment, publish_due
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 from tests.broker.calls import Clock, ask

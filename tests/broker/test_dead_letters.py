@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
-from broker.dead_letters import Taking, retry
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Message, Queue, State, now_ms
+from broker.resources.dead_letters import Taking, retry
 from groupcommit.transactions import write_transaction
 from tests.broker.calls import ask
 from tests.broker.letters import ALL_FIELDS, buried, bury, waiting

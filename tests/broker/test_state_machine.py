@@ -20,13 +20,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from broker import dead_letters, queues
 from broker.cancelling import cancel
 from broker.claiming import Wanted, claim, claim_from_lanes, give_back, next_due_at, renew
-from broker.dead_letters import Taking
 from broker.models import DeadLetter, FlowControl, Message
 from broker.publishing import publish
-from broker.queues import Change
+from broker.resources import dead_letters, queues
+from broker.resources.dead_letters import Taking
+from broker.resources.queues import QueueChange
 from broker.settling import Settlement, settle_all
 from tests.broker.messages import ERROR, NOW, OK, new_message
 
@@ -141,7 +141,7 @@ class Machine(RuleBasedStateMachine):
         self.atomic.__enter__()
         self.now = NOW
         self.model = Model(parallelism=parallelism, limit=limit)
-        queues.upsert([Change("site", "q", NOW, parallelism=parallelism)])
+        queues.upsert([QueueChange("site", "q", NOW, parallelism=parallelism)])
         self.model.look_at["queue"] = NOW
 
     def copy_of(self, pick: int, *states: str) -> Copy | None:
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(paused=st.booleans(), parallelism=st.integers(1, 3))
     def change_queue(self, paused: bool, parallelism: int) -> None:
-        queues.upsert([Change("site", "q", self.now, parallelism=parallelism, paused=paused)])
+        queues.upsert([QueueChange("site", "q", self.now, parallelism=parallelism, paused=paused)])
         if paused or parallelism < self.model.parallelism:
             for copy in self.model.line("key"):
                 if copy.queue:
@@ -275,7 +275,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let it run out: everything published ends."""
         try:
-            queues.upsert([Change("site", "q", self.now, paused=False)])
+            queues.upsert([QueueChange("site", "q", self.now, paused=False)])
             self.model.paused, self.model.look_at["queue"] = False, self.now
             for _ in range(10 * len(self.model.messages) + 10):
                 self.now += 10 * LEASE_MS

@@ -1,7 +1,7 @@
 """Make, pause, resume and delete schedules.
 
 A schedule is a publish request that is kept: here its options are sorted out and its first
-moment is found; schedules.py publishes it whenever its moment has come. What it has published
+moment is found; firing.py publishes it whenever its moment has come. What it has published
 goes its own way, whatever happens to the schedule.
 """
 
@@ -13,18 +13,18 @@ from django.db.models import QuerySet
 from broker import wakeup
 from broker.changes import refusable
 from broker.errors import LimitReached, NotFound, Rejected
+from broker.firing import next_moment
 from broker.headers import RESERVED
 from broker.models import Schedule, new_id
 from broker.options import FORWARD, OWN_TO_CLIENT, Options, checked_name, text, yes
 from broker.publishing import Publication
-from broker.schedules import next_moment
 
 LONGEST_CRON = 255
 ABOUT_THE_SCHEDULE = {"upstash-cron", "upstash-schedule-id", "upstash-header-forward"}
 TELEMETRY = "upstash-telemetry-"
 
 
-class Change(NamedTuple):
+class ScheduleChange(NamedTuple):
     """Whose schedule is changed, and when, in unix ms."""
 
     account: str
@@ -109,14 +109,14 @@ def put(schedule: Schedule) -> None:
 
 
 @refusable
-def pause(change: Change) -> None:
+def pause(change: ScheduleChange) -> None:
     """Skip a schedule's moments from now on."""
     if not change.schedule().update(paused=True, next_at=None):
         raise NotFound(f"there is no schedule {change.schedule_id!r}")
 
 
 @refusable
-def resume(change: Change) -> None:
+def resume(change: ScheduleChange) -> None:
     """Fire again from the next moment on; those of the pause are not caught up."""
     schedule = change.schedule().select_for_update().first()
     if schedule is None:
@@ -128,6 +128,6 @@ def resume(change: Change) -> None:
 
 
 @refusable
-def delete(change: Change) -> None:
+def delete(change: ScheduleChange) -> None:
     """Delete a schedule, if it is there. What it has published is delivered all the same."""
     change.schedule().delete()

@@ -24,7 +24,7 @@ class EndpointChange(NamedTuple):
     name: str
 
 
-class Change(NamedTuple):
+class GroupChange(NamedTuple):
     """Whose group, and what is to be done to it at a moment in unix ms."""
 
     account: str
@@ -44,7 +44,7 @@ class Change(NamedTuple):
 
 
 @refusable
-def add_endpoints(change: Change) -> None:
+def add_endpoints(change: GroupChange) -> None:
     """Add endpoints or change them, and make the group if it is missing.
 
     LimitReached if there are too many groups, or too many endpoints in this one.
@@ -77,7 +77,7 @@ def add_endpoint(group: UrlGroup, change: EndpointChange) -> None:
 
 
 @refusable
-def remove_endpoints(change: Change) -> None:
+def remove_endpoints(change: GroupChange) -> None:
     """Remove endpoints by name or URL, and the group with the last one; NotFound without it."""
     group = change.locked_group()
     for url, name in change.endpoints:
@@ -90,7 +90,7 @@ def remove_endpoints(change: Change) -> None:
 
 
 @refusable
-def set_header(change: Change) -> None:
+def set_header(change: GroupChange) -> None:
     """Replace a group's default options; NotFound without the group."""
     group = change.locked_group()
     group.header, group.updated_at = change.header or {}, change.now
@@ -98,6 +98,6 @@ def set_header(change: Change) -> None:
 
 
 @refusable
-def delete(change: Change) -> None:
+def delete(change: GroupChange) -> None:
     """Delete a group with its endpoints, if it is there."""
     change.group().delete()

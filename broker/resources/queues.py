@@ -18,7 +18,7 @@ from broker.options import LARGEST_INTEGER
 from groupcommit.statements import insert_all
 
 
-class Change(NamedTuple):
+class QueueChange(NamedTuple):
     """Whose queue, and what it shall be from now (unix ms) on; None leaves it as it is."""
 
     account: str
@@ -50,7 +50,7 @@ def unfinished(account: str) -> QuerySet[Message]:
 
 
 @refusable
-def upsert(change: Change) -> None:
+def upsert(change: QueueChange) -> None:
     """Create a queue, or change it; LimitReached if the account has too many."""
     new = {"parallelism": 1, "paused": False, "created_at": change.now} | change.values()
     made = bool(insert_all([Queue(account=change.account, name=change.name, **new)], key="id"))
@@ -62,13 +62,13 @@ def upsert(change: Change) -> None:
 
 
 @refusable
-def change_existing(change: Change) -> None:
+def change_existing(change: QueueChange) -> None:
     """Change a queue that is there; NotFound if it is not."""
     if not apply(change):
         raise NotFound(f"there is no queue {change.name!r}")
 
 
-def apply(change: Change) -> bool:
+def apply(change: QueueChange) -> bool:
     """Change a queue that is there, and have it looked at; whether it is there."""
     more_at_once = change.queue().filter(parallelism__gt=change.parallelism or LARGEST_INTEGER)
     if change.paused or more_at_once.exists():
@@ -77,7 +77,7 @@ def apply(change: Change) -> bool:
     return bool(change.queue().filter(deleted=False).update(**change.values()))
 
 
-def send_back(change: Change) -> None:
+def send_back(change: QueueChange) -> None:
     """Have those stand in the queue again that went on to a flow control key's lane.
 
     They were its first, and are again. Only those that have been tried keep their slots.
@@ -91,7 +91,7 @@ def send_back(change: Change) -> None:
 
 
 @refusable
-def delete(change: Change) -> None:
+def delete(change: QueueChange) -> None:
     """Delete a queue, if it is there; with messages in it, it stays out of sight until they end."""
     queue = change.queue().filter(deleted=False)
     if unfinished(change.account).filter(queue_name=change.name).exists():

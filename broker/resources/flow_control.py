@@ -15,7 +15,7 @@ from broker.models import FlowControl, Message
 from groupcommit.statements import insert_all
 
 
-class Change(NamedTuple):
+class LimitsChange(NamedTuple):
     """Whose key, and the columns that change, at a moment in unix ms."""
 
     account: str
@@ -33,7 +33,7 @@ class Standing(NamedTuple):
 
 
 @refusable
-def change(wanted: Change) -> None:
+def change(wanted: LimitsChange) -> None:
     """Change a key, creating it on demand, and have its lane looked at."""
     account, key, now, values = wanted
     insert_all([FlowControl(account=account, name=key, created_at=now)], key="id")

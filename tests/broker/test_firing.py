@@ -8,8 +8,8 @@ import pytest
 
 from broker.dispatcher import Dispatcher
 from broker.errors import Rejected
+from broker.firing import next_moment, publish_due
 from broker.models import Message, Queue, Schedule, UrlGroup
-from broker.schedules import next_moment, publish_due
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 from tests.broker.messages import NOW, Destination
