@@ -160,7 +160,9 @@ def choose(account: str, selectors: Selectors) -> QuerySet[DeadLetter]:
 
 def named(account: str, dlq_ids: list[str]) -> QuerySet[DeadLetter]:
     """Dead letters by their ids; what is no id names none."""
-    pairs = filter(None, map(read_pair, dlq_ids))
-    keys = {key: failed_at for failed_at, key in pairs}
-    letters = DeadLetter.objects.filter(account=account, id__in=keys)
-    return letters.filter(failed_at__in=set(keys.values()))
+    pairs = list(filter(None, map(read_pair, dlq_ids)))
+    return DeadLetter.objects.filter(
+        account=account,
+        id__in={key for _, key in pairs},
+        failed_at__in={failed_at for failed_at, _ in pairs},
+    )

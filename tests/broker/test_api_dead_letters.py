@@ -165,6 +165,12 @@ async def test_letters_are_deleted_by_their_ids(place):
     assert await left() == "1"
 
 
+async def test_wrong_id_of_the_same_key_hides_no_letter():
+    (dlq_id,) = await buried()
+    _, key = dlq_id.split("-")
+    assert (await ask("DELETE", f"dlq?dlqIds={dlq_id},1-{key}")).json == {"deleted": 1}
+
+
 async def test_all_are_deleted_page_by_page():
     await buried(5)
     first = (await ask("DELETE", "dlq?count=2")).json
