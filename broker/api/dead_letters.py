@@ -23,8 +23,9 @@ from broker.api.filters import (
     read_selectors,
     values,
 )
+from broker.api.lookups import read, show_one
 from broker.api.pages import SELECTORS, Page, read_page, read_pair, read_place
-from broker.api.requests import Call, read
+from broker.api.requests import Call
 from broker.api.shown import shown_letter
 from broker.errors import NotFound
 from broker.models import DeadLetter, now_ms
@@ -46,29 +47,23 @@ async def list_dead_letters(call: Call) -> JsonResponse:
 
     def look() -> dict[str, Any]:
         page = read_page(rows, "failed_at", place)
-        letters = DeadLetter.objects.select_related("message").in_bulk(page.keys)
-        shown = [shown_letter(letters[key]) for key in page.keys if key in letters]
-        return page.next | {"messages": shown}
+        letters = page.rows(DeadLetter.objects.select_related("message"))
+        return page.next | {"messages": [shown_letter(letter) for letter in letters]}
 
     return JsonResponse(await read(look))
 
 
 async def get_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
     """Answer one dead letter, or 404."""
-
-    def look() -> DeadLetter | None:
-        return named(call.account, [dlq_id]).select_related("message").first()
-
-    if not (letter := await read(look)):
-        raise not_found(dlq_id)
-    return JsonResponse(shown_letter(letter))
+    letters = named(call.account, [dlq_id]).select_related("message")
+    return await show_one(lambda: [shown_letter(letter) for letter in letters], what(dlq_id))
 
 
 async def delete_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
     """Delete one dead letter, or answer 404."""
     key = await find(call, dlq_id)
     if not await writer.write(delete, Taking(call.account, [key], {}, now_ms())):
-        raise not_found(dlq_id)
+        raise NotFound(f"there is no {what(dlq_id)}")
     return JsonResponse({"deleted": 1})
 
 
@@ -90,7 +85,7 @@ async def retry_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
     key = await find(call, dlq_id)
     receipts = await writer.write(retry, Taking(call.account, [key], changes, now))
     if not receipts:
-        raise not_found(dlq_id)
+        raise NotFound(f"there is no {what(dlq_id)}")
     return JsonResponse(told(receipts[0]), status=201)
 
 
@@ -125,15 +120,15 @@ def options_of(call: Call) -> dict[str, list[str]]:
     return checked_options({name: values for name, values in given.items() if is_option(name)})
 
 
-def not_found(dlq_id: str) -> NotFound:
-    return NotFound(f"there is no dead letter {dlq_id[:100]!r}")
+def what(dlq_id: str) -> str:
+    return f"dead letter {dlq_id[:100]!r}"
 
 
 async def find(call: Call, dlq_id: str) -> int:
     """The primary key of a dead letter, or NotFound."""
     key = await read(named(call.account, [dlq_id]).values_list("id", flat=True).first)
     if key is None:
-        raise not_found(dlq_id)
+        raise NotFound(f"there is no {what(dlq_id)}")
     return key
 
 

@@ -9,9 +9,11 @@ import re
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import JsonResponse
 
-from broker.api.requests import Call, read, unquoted
+from broker.api.lookups import read, show_all, show_one
+from broker.api.requests import Call, unquoted
 from broker.changes import make
 from broker.errors import NotFound, Rejected
 from broker.models import CARRIED, FlowControl, Message, now_ms
@@ -33,17 +35,14 @@ async def list_keys(call: Call) -> JsonResponse:
     check_query(call, "search")
     search = checked_text("search", "".join(call.query.get("search", [])))
     flows = FlowControl.objects.filter(account=call.account, name__icontains=search)
-    return answer(await read(lambda: standings(flows.order_by("name")[:MOST_KEYS])))
+    return await show_all(lambda: shown(flows.order_by("name")[:MOST_KEYS]))
 
 
 async def show_key(call: Call) -> JsonResponse:
     """Answer one key: its limits, and how far they are used."""
     key = key_in(call.path.partition(PREFIX)[2])
     flows = FlowControl.objects.filter(account=call.account, name=key)
-    found = await read(lambda: standings(flows))
-    if not found:
-        raise NotFound(f"there is no flow control key {key!r}")
-    return JsonResponse(as_json(found[0], now_ms()))
+    return await show_one(lambda: shown(flows), f"flow control key {key!r}")
 
 
 async def change_key(call: Call) -> JsonResponse:
@@ -154,9 +153,10 @@ def checked_text(name: str, text: str) -> str:
     return text
 
 
-def answer(found: list[Standing]) -> JsonResponse:
-    now = now_ms()
-    return JsonResponse([as_json(standing, now) for standing in found], safe=False)
+def shown(flows: QuerySet[FlowControl]) -> list[dict[str, Any]]:
+    """Keys as on the wire."""
+    found, now = standings(flows), now_ms()
+    return [as_json(standing, now) for standing in found]
 
 
 def as_json(standing: Standing, now: int) -> dict[str, Any]:

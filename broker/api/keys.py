@@ -9,7 +9,8 @@ from django.http import JsonResponse
 
 from broker import accounts, lanes
 from broker.accounts import Keys, keys_of
-from broker.api.requests import Call, read, refuse
+from broker.api.lookups import read
+from broker.api.requests import Call, refuse
 from groupcommit.statements import one_by_one
 from groupcommit.writer import begin_with, writer
 

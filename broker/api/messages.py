@@ -23,8 +23,9 @@ from broker.api.filters import (
     read_selectors,
     values,
 )
+from broker.api.lookups import read, show_one
 from broker.api.pages import SELECTORS, read_count
-from broker.api.requests import Call, read
+from broker.api.requests import Call
 from broker.api.shown import shown_message
 from broker.cancelling import cancel
 from broker.errors import NotFound
@@ -42,13 +43,10 @@ MOST_COUNTED = 500
 async def get_message(call: Call, message_id: str) -> JsonResponse:
     """Answer a message that has not been cancelled, or 404."""
     canceled = (State.CANCEL_REQUESTED, State.CANCELED)
-
-    def look() -> Message | None:
-        return named(call.account, [message_id]).exclude(state__in=canceled).first()
-
-    if not (message := await read(look)):
-        raise NotFound(f"there is no message {message_id[:100]!r}")
-    return JsonResponse(shown_message(message))
+    found = named(call.account, [message_id]).exclude(state__in=canceled)
+    return await show_one(
+        lambda: [shown_message(message) for message in found], f"message {message_id[:100]!r}"
+    )
 
 
 async def cancel_message(call: Call, message_id: str) -> JsonResponse:

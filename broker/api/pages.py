@@ -7,7 +7,7 @@ wherever it begins. A cursor is `<unix ms>-<key>` of the last row told, as QStas
 import re
 from typing import Any, NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.db.models.functions import Length
 
 from broker.api.filters import Selectors, number, only
@@ -36,6 +36,11 @@ class Page(NamedTuple):
     def next(self) -> dict[str, str]:
         """What an answer says of the next page: nothing if there is none."""
         return {"cursor": self.cursor} if self.cursor else {}
+
+    def rows[M: Model](self, rows: QuerySet[M]) -> list[M]:
+        """The page's rows in order, except those that have been deleted since."""
+        found = rows.in_bulk(self.keys)
+        return [found[key] for key in self.keys if key in found]
 
 
 def read_place(selectors: Selectors, default: int, most: int) -> Place:

@@ -9,7 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.http import JsonResponse
 
-from broker.api.requests import Call, read
+from broker.api.lookups import read
+from broker.api.requests import Call
 from broker.errors import Rejected, TooLarge
 from broker.models import Message, now_ms
 from broker.options import checked_options

@@ -9,9 +9,10 @@ from typing import Any
 from django.db.models import Count
 from django.http import JsonResponse
 
-from broker.api.requests import Call, read
+from broker.api.lookups import show_all, show_one
+from broker.api.requests import Call
 from broker.changes import make
-from broker.errors import NotFound, Rejected
+from broker.errors import Rejected
 from broker.models import Queue, now_ms
 from broker.options import LARGEST_INTEGER, checked_name
 from broker.resources import queues
@@ -46,16 +47,13 @@ def is_count(value: Any) -> bool:
 
 async def list_queues(call: Call) -> JsonResponse:
     """Answer a list of queues, oldest first."""
-    return JsonResponse(await read(lambda: shown(call.account)), safe=False)
+    return await show_all(lambda: shown(call.account))
 
 
 async def show_queue(call: Call, name: str) -> JsonResponse:
     """Answer one queue."""
     name = checked_name(name, "queue name")
-    found = await read(lambda: shown(call.account, name=name))
-    if not found:
-        raise NotFound(f"there is no queue {name!r}")
-    return JsonResponse(found[0])
+    return await show_one(lambda: shown(call.account, name=name), f"queue {name!r}")
 
 
 async def delete_queue(call: Call, name: str) -> JsonResponse:

@@ -9,10 +9,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
@@ -170,18 +168,3 @@ def unquoted(part: str) -> str:
         return unquote_to_bytes(part).decode()
     except ValueError as error:
         raise Rejected(f"the path is not text: {error}") from error
-
-
-async def read[T](look: Callable[[], T]) -> T:
-    """Query the database in a thread and over a connection of the query's own.
-
-    A filter that has to search far keeps nobody else waiting.
-    """
-
-    def look_and_close() -> T:
-        try:
-            return look()
-        finally:
-            connections.close_all()
-
-    return await sync_to_async(look_and_close, thread_sensitive=False)()

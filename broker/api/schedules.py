@@ -11,11 +11,12 @@ from typing import Any
 
 from django.http import JsonResponse
 
+from broker.api.lookups import show_all, show_one
 from broker.api.publish import prepare, read_publication
-from broker.api.requests import Call, read
+from broker.api.requests import Call
 from broker.api.shown import present, shown_message
 from broker.changes import make
-from broker.errors import NotFound, Rejected
+from broker.errors import Rejected
 from broker.firing import publication
 from broker.models import Message, Schedule, State, now_ms
 from broker.options import checked_name, read_fields
@@ -42,16 +43,13 @@ async def create_schedule(call: Call, name: str = "") -> JsonResponse:
 
 async def list_schedules(call: Call) -> JsonResponse:
     """Answer a list of schedules, oldest first."""
-    return JsonResponse(await read(lambda: shown(call.account)), safe=False)
+    return await show_all(lambda: shown(call.account))
 
 
 async def show_schedule(call: Call, name: str) -> JsonResponse:
     """Answer one schedule."""
-    change = change_of(call, name)
-    found = await read(lambda: shown(call.account, schedule_id=change.schedule_id))
-    if not found:
-        raise NotFound(f"there is no schedule {name!r}")
-    return JsonResponse(found[0])
+    name = checked_name(name, "schedule id")
+    return await show_one(lambda: shown(call.account, schedule_id=name), f"schedule {name!r}")
 
 
 async def delete_schedule(call: Call, name: str) -> JsonResponse:

@@ -9,9 +9,10 @@ from typing import Any
 
 from django.http import JsonResponse
 
-from broker.api.requests import Call, read
+from broker.api.lookups import show_all, show_one
+from broker.api.requests import Call
 from broker.changes import make
-from broker.errors import NotFound, Rejected
+from broker.errors import Rejected
 from broker.headers import canonical
 from broker.models import UrlGroup, now_ms
 from broker.options import checked_name, checked_options, checked_url, quoted
@@ -22,16 +23,13 @@ from broker.resources.url_groups import ANY_URL, EndpointChange, GroupChange
 
 async def list_groups(call: Call) -> JsonResponse:
     """Answer a list of groups, oldest first."""
-    return JsonResponse(await read(lambda: shown(call.account)), safe=False)
+    return await show_all(lambda: shown(call.account))
 
 
 async def show_group(call: Call, name: str) -> JsonResponse:
     """Answer one group."""
     name = checked_name(name, "URL group")
-    found = await read(lambda: shown(call.account, name=name))
-    if not found:
-        raise NotFound(f"there is no URL group {name!r}")
-    return JsonResponse(found[0])
+    return await show_one(lambda: shown(call.account, name=name), f"URL group {name!r}")
 
 
 async def add_endpoints(call: Call, name: str) -> JsonResponse:

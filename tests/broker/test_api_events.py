@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from broker.api.events import read_wanted, tell
+from broker.api.events import read_log_query, tell
 from broker.api.pages import Place, read_page
 from broker.dispatcher import Dispatcher
 from broker.models import Event, Message
@@ -236,7 +236,7 @@ def test_page_ends_early_when_its_bodies_are_large(room, length):
 def test_page_is_found_by_indexes_alone(query):
     store([new_message(message_id="msg_a")])
     with CaptureQueriesContext(connection) as asked:
-        assert tell(read_wanted("site", query))["events"]
+        assert tell(read_log_query("site", query))["events"]
     with connection.cursor() as cursor:
         for question in asked:
             cursor.execute(f"EXPLAIN QUERY PLAN {question['sql']}")
