@@ -26,6 +26,9 @@ LARGEST_URL = 8192
 LARGEST_HEADER = 64 * 1024
 LONGEST_PERIOD_SECONDS = 7 * 24 * 3600
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+DEFAULT_RETRIES = 3
+SCHEMES = ("http", "https")
+BOOLEANS = ("true", "false")
 FORWARD = "upstash-forward-"
 CALLBACKS = ("upstash-callback", "upstash-failure-callback")
 # Left as it is in a destination: everything a URL may hold, and what is encoded already.
@@ -69,7 +72,9 @@ def read_fields(url: str, options: Options, now: int) -> dict[str, Any]:
         "created_at": now,
         "not_before": earliest_delivery(options, now),
         "timeout_seconds": timeout(options),
-        "max_retries": whole_number(options, "upstash-retries", 3, settings.BROKER_RETRIES),
+        "max_retries": whole_number(
+            options, "upstash-retries", DEFAULT_RETRIES, settings.BROKER_RETRIES
+        ),
         "retry_delay_expression": checked_expression(text(options, "upstash-retry-delay")),
         "labels": checked_labels(options),
         "redacted": redacted(options),
@@ -92,10 +97,10 @@ def checked_url(url: str) -> SplitResult:
     """An absolute http(s) URL in its parts."""
     try:
         parts = urlsplit(quoted(url))
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        usable = parts.scheme in SCHEMES and parts.hostname and parts.port != 0
     except ValueError as error:
         raise Rejected(f"invalid destination url: {error}") from error
-    if parts.scheme not in {"http", "https"}:
+    if parts.scheme not in SCHEMES:
         raise Rejected(
             "invalid destination url: endpoint has invalid scheme, add http:// or https://"
         )
@@ -191,7 +196,7 @@ def duration(options: Options, name: str, default: int) -> int:
 
 def yes(options: Options, name: str) -> bool:
     word = text(options, name).lower()
-    if word not in {"", "true", "false"}:
+    if word not in {"", *BOOLEANS}:
         raise Rejected(f"{canonical(name)} must be true or false, not {word[:100]!r}")
     return word == "true"
 

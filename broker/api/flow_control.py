@@ -18,6 +18,7 @@ from broker.changes import make
 from broker.errors import NotFound, Rejected
 from broker.models import CARRIED, FlowControl, Message, now_ms
 from broker.options import (
+    BOOLEANS,
     CONTROL_CHARACTER,
     LARGEST_INTEGER,
     LARGEST_KEY,
@@ -99,7 +100,7 @@ def unpin(call: Call, now: int) -> dict[str, int]:
     """`?parallelism=true&rate=true`: messages may set these again."""
     check_query(call, "parallelism", "rate")
     for name, values in call.query.items():
-        if values[-1].lower() not in {"true", "false"}:
+        if values[-1].lower() not in BOOLEANS:
             raise Rejected(f"{name} must be true or false, not {values[-1][:100]!r}")
     lifted = [name for name, values in call.query.items() if values[-1].lower() == "true"]
     return {f"pinned_{name}": False for name in lifted}

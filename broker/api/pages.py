@@ -14,6 +14,7 @@ from broker.api.filters import Selectors, number, only
 from broker.errors import Rejected
 
 SELECTORS = ("cursor", "count")
+CURSOR = re.compile("([0-9]{1,18})-([0-9]{1,18})")
 # Of bodies, as they are in the database. A page with more of them ends early.
 LARGEST_PAGE = 8 * 1024 * 1024
 
@@ -64,7 +65,7 @@ def read_count(selectors: Selectors, default: int, most: int) -> int:
 
 def read_pair(text: str) -> tuple[int, int] | None:
     """`<unix ms>-<key>` in its parts; None if it is nothing of the kind."""
-    match = re.fullmatch("([0-9]{1,18})-([0-9]{1,18})", text)
+    match = CURSOR.fullmatch(text)
     return (int(match[1]), int(match[2])) if match else None
 
 

@@ -27,7 +27,12 @@ from broker.resources.url_groups import ANY_URL
 LOOKED_UP_AT_ONCE = 1000
 # Of what a schedule publishes, what its JSON says in other words or not at all.
 NOT_OF_SCHEDULES = {"messageId", "url", "maxRetries", "notBefore"}
-OUTCOMES = {State.DELIVERED: "SUCCESS", State.FAILED: "FAIL", State.CANCELED: "FAIL"}
+# What became of a message, in a schedule's words.
+OUTCOMES = dict.fromkeys(State, "IN_PROGRESS") | {
+    State.DELIVERED: "SUCCESS",
+    State.FAILED: "FAIL",
+    State.CANCELED: "FAIL",
+}
 
 
 async def create_schedule(call: Call, name: str = "") -> JsonResponse:
@@ -87,7 +92,7 @@ def states_of(account: str, message_ids: Iterable[str]) -> dict[str, str]:
     for some in batched(message_ids, LOOKED_UP_AT_ONCE, strict=False):
         messages = Message.objects.filter(account=account, message_id__in=some)
         for message_id, state in messages.values_list("message_id", "state"):
-            states[message_id] = OUTCOMES.get(State(state), "IN_PROGRESS")
+            states[message_id] = OUTCOMES[State(state)]
     return states
 
 
