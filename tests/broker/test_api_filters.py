@@ -1,4 +1,4 @@
-"""Filters: which rows each of them means, and what is refused before a database sees it."""
+"""Filters: which rows each of them finds, and what is refused before a query is made."""
 
 import pytest
 
@@ -22,7 +22,7 @@ URL = "https://a.test/x?b=1,2"
 
 
 def found(condition) -> list[bytes]:
-    """The bodies of the messages that a condition means."""
+    """The bodies of the messages that a condition finds."""
     bodies = Message.objects.filter(condition).order_by("id").values_list("body", flat=True)
     return [bytes(body) for body in bodies]
 
@@ -46,7 +46,7 @@ def stored(body: bytes, **fields: object) -> None:
         ("callerIP", "caller_ip"),
     ],
 )
-def test_filter_means_rows_with_just_that_value(db, name, field):
+def test_filter_finds_rows_with_exactly_that_value(db, name, field):
     start = {"url": "http://", "path": "/"}.get(name, "")
     one, two, three = f"{start}one", f"{start}two", f"{start}three"
     for body, value in ((b"a", one), (b"b", f"{one}two"), (b"c", f"{start}ONE"), (b"d", two)):
@@ -64,7 +64,7 @@ def test_different_filters_must_all_hold(db):
     assert found(message_condition({"queueName": ["q"], "label": ["one", "two"]})) == [b"a"]
 
 
-def test_label_is_found_among_others_and_only_whole(db):
+def test_whole_label_is_found_among_others(db):
     stored(b"a", labels=",one,two,")
     stored(b"b", labels=",ONE,")
     stored(b"c", labels=",lone,")
@@ -77,12 +77,12 @@ def test_label_is_found_among_others_and_only_whole(db):
 
 
 @pytest.mark.parametrize("name", ["label", "url", "messageId"])
-def test_empty_list_means_no_row(db, name):
+def test_empty_list_finds_no_row(db, name):
     stored(b"a", labels=",one,")
     assert found(message_condition({name: []})) == []
 
 
-def test_no_filter_means_every_row(db):
+def test_no_filter_finds_every_row(db):
     stored(b"a")
     assert found(message_condition({})) == [b"a"]
 
@@ -127,7 +127,7 @@ def test_filter_without_a_value_is_refused(given):
 
 
 @pytest.mark.parametrize("given", ["a\0", "\ud800", "a\r\nb"])
-def test_character_that_no_row_holds_is_refused(given):
+def test_control_character_is_refused(given):
     with pytest.raises(Rejected, match="queueName holds a character"):
         values({"queueName": [given]}, "queueName")
 
@@ -147,12 +147,12 @@ def test_as_many_ids_and_labels_as_allowed_are_searched_for(db):
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "1e3", "x", "9" * 19, "٣", "1\n"])
-def test_what_is_no_number_is_refused_by_its_name(text):
+def test_wrong_number_is_refused_by_its_name(text):
     with pytest.raises(Rejected, match="fromDate must be a whole number"):
         number(text, "fromDate")
 
 
-def test_single_value_is_refused_twice():
+def test_single_value_may_be_given_only_once():
     assert only({"order": ["a"]}, "order") == "a"
     with pytest.raises(Rejected, match="order must be given once"):
         only({"order": ["a", "b"]}, "order")
@@ -175,7 +175,7 @@ def test_unknown_filter_is_refused_with_those_that_are_known():
         check_known({"labeel": ["a"]}, ["label", "url"])
 
 
-def test_count_has_a_default_and_an_end():
+def test_count_has_a_default_and_a_maximum():
     assert read_count({}, 100, 1000) == 100
     assert read_count({"count": ["7"]}, 100, 1000) == 7
     assert read_count({"count": ["5000"]}, 100, 1000) == 1000

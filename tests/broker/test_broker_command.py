@@ -1,4 +1,4 @@
-"""`manage.py broker`: what it tells its server, and the server as people and SDKs meet it."""
+"""`manage.py broker`: what it passes to its server, and what people and SDKs see of it."""
 
 import re
 import signal
@@ -155,7 +155,7 @@ class Broker:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A queue in memory, of which a Ctrl-C leaves nothing behind."""
+    """A queue in memory; a Ctrl-C leaves nothing of it behind."""
     with site(tmp_path_factory.mktemp("broker")) as place:
         running = Broker(place, "--port", "0", "--in-memory")
         (server,) = psutil.Process(running.process.pid).children()

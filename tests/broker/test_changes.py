@@ -1,4 +1,4 @@
-"""Changes that are refused among others that are not."""
+"""Changes that are refused while others of the same write are made."""
 
 import pytest
 

@@ -79,7 +79,7 @@ class InProcess(HTTPAdapter):
 
 @pytest.fixture
 def client(transactional_db) -> Session:
-    """Whoever has the token."""
+    """A client that has the token."""
     client = Session()
     client.mount("http://", InProcess())
     client.headers["Authorization"] = f"Bearer {TOKEN}"
@@ -116,7 +116,7 @@ async def furnish() -> None:
 
 
 def addresses() -> dict[str, set[str]]:
-    """The paths of the description, with something for each of their parts, and their methods."""
+    """The paths of the description with their parts filled in, and their methods."""
     examples = {"destination": URL, "key": "a/b"}
     return {
         re.sub(r"\{(\w+)\}", lambda part: examples.get(part[1], "name"), path).removeprefix(
@@ -127,7 +127,7 @@ def addresses() -> dict[str, set[str]]:
 
 
 async def methods_of(address: str) -> set[str]:
-    """The methods that a route says it knows, when it is asked with one that no route knows."""
+    """The methods that a route lists when it is asked with an unknown one."""
     answer = await ask("BREW", address)
     assert answer.status == 405
     return set(re.findall("[A-Z]{2,}", answer.error.partition(", not ")[0]))
@@ -154,7 +154,7 @@ def test_every_route_is_described():
     described.add(resolve(f"/v2/schedules/{URL}").route)
     routes = {
         f"v2/{str(route.pattern).removeprefix('^')}" for route in urlpatterns[:-1]
-    }  # the last is for the rest
+    }  # the last one matches everything else
     assert described == routes
 
 
@@ -248,7 +248,7 @@ def about_an_example(case: Case) -> Case:
 
 
 @pytest.mark.parametrize(("resource", "operations"), operations_by_resource().items())
-def test_no_request_is_answered_other_than_described(client, resource, operations):
+def test_every_answer_is_as_described(client, resource, operations):
     for operation in operations:
         cases = st.one_of(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)
 

@@ -1,4 +1,4 @@
-"""Reading what a publisher asks for, and storing it once."""
+"""Reading a publisher's request, and storing its message once."""
 
 import pytest
 from django.db import transaction
@@ -95,7 +95,7 @@ def test_wrong_option_of_the_failure_callback_is_refused_at_once():
         ("http://[::1/", "Invalid IPv6 URL"),
     ],
 )
-def test_destination_that_is_no_url_is_refused(url, text):
+def test_destination_that_is_not_a_url_is_refused(url, text):
     with pytest.raises(Rejected, match=f"^invalid destination url: {text}"):
         read(url)
 
@@ -132,7 +132,7 @@ def test_reserved_headers_are_not_forwarded(name):
     assert read_message(URL, {f"Upstash-Forward-{name}": "forged"}, b"").header == {}
 
 
-def test_headers_that_are_not_options_stay_behind():
+def test_headers_that_are_not_options_are_not_forwarded():
     assert read(authorization="Bearer token", cookie="a=b", upstash_telemetry_sdk="x").header == {}
 
 

@@ -1,8 +1,10 @@
-"""Whatever is published, canceled, paused, retried, killed, in whatever order and at whatever
-time: the tables and a model of them never differ, and in the end nothing is lost.
+"""Messages are published, cancelled, paused, retried and lost in any order, at any time: the
+tables and a model of them never differ, and in the end nothing is lost.
 
-The model is the protocol's section 6 in plain Python, without a database. Both are driven by
-the same random steps, and compared after each of them.
+The model is what these pages say, in plain Python and without a database. Both are driven by
+the same random steps and compared after each of them.
+https://upstash.com/docs/qstash/features/queues
+https://upstash.com/docs/qstash/features/flowcontrol
 """
 
 from dataclasses import dataclass, field
@@ -86,7 +88,7 @@ class Model:
         self.look_again(copy, now)
 
     def claim(self, dispatcher: str, now: int) -> set[int]:
-        """Who is taken: those beside the lanes, then those whom the lanes let go."""
+        """What is claimed: messages outside the lanes, then those that the lanes let go."""
         due = [
             c
             for c in self.messages
@@ -273,7 +275,7 @@ class Machine(RuleBasedStateMachine):
         assert not Message.objects.filter(state__in=OVER, slot__isnull=False).exists()
 
     def teardown(self) -> None:
-        """Let it run out: everything published ends."""
+        """Go on until everything published has ended."""
         try:
             queues.upsert([QueueChange("site", "q", self.now, paused=False)])
             self.model.paused, self.model.look_at["queue"] = False, self.now

@@ -61,7 +61,7 @@ class Destination:
             daemon_threads = True
 
             def handle_error(self, request: object, address: object) -> None:
-                """A sender that gives up waiting is part of the tests."""
+                """Say nothing: some tests let the sender give up."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
 
@@ -80,7 +80,7 @@ class Destination:
         return f"http://127.0.0.1:{self.server.server_port}{path}"
 
     def at(self, path: str) -> list[Received]:
-        """What has come to one path, its query included."""
+        """The requests to one path, its query included."""
         return [request for request in self.requests if request.path == path]
 
     def first(self, path: str = "/") -> Received:
@@ -93,7 +93,7 @@ class Destination:
         return self.at(path)
 
     def release(self) -> None:
-        """Let those that are held go."""
+        """Answer the requests that are held."""
         self.released.set()
 
     def __enter__(self) -> "Destination":

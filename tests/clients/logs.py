@@ -1,4 +1,4 @@
-"""What a test looks up about a message that has been handed over, with the Python SDK."""
+"""What a test looks up about a published message with the Python SDK."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The queue as one asks it without an SDK: curl as in QStash's documentation, and plain HTTP.
+"""The queue used without an SDK: curl as in QStash's documentation, and plain HTTP.
 
 A message of QStash's workflow SDKs is among them: its `Upstash-Workflow-*` headers must arrive
 intact, as that SDK reads them at the destination.

@@ -1,4 +1,4 @@
-"""An application in Node that knows of the queue what `manage.py broker` tells it, or nothing.
+"""An application in Node that knows what `manage.py broker` prints, or nothing.
 
 With QSTASH_DEV=true QStash's SDK looks for a development server of its own; it finds ours in
 its place and downloads nothing.
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def banner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What a queue of its own, in memory, says when it is up."""
+    """What a queue in memory prints when it is up."""
     if shutil.which("node") is None or not (FOLDER / "node_modules").exists():
         skip_or_fail("QStash's TypeScript SDK is missing; enable: npm ci --prefix tests/clients")
     running, port = Site(tmp_path_factory.mktemp("broker")), free_port()
@@ -40,7 +40,7 @@ def banner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def said(banner: str) -> dict[str, str]:
-    """The environment that a banner asks for: its lines of the form QSTASH_…=…"""
+    """The environment that a banner shows: its lines of the form QSTASH_…=…"""
     lines = [line.partition("=") for line in banner.splitlines() if line.startswith("QSTASH_")]
     return {name: value for name, _, value in lines}
 

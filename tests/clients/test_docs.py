@@ -1,4 +1,4 @@
-"""What docs/queue.md shows an outsider: each way to publish does, as it is printed."""
+"""Each way to publish that docs/queue.md shows works as it is printed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The Python SDK, sync and async, hands over messages; the destination says what arrived.
+"""The Python SDK, sync and async, publishes messages; the destination says what arrived.
 
 Each test has an account of its own on one real server, so it may count what it finds. The
 calls that configure are in test_python_sdk_resources.py, those that find and remove in
@@ -49,7 +49,7 @@ def test_destination_sees_qstashs_headers_and_nothing_of_the_publisher(qstash, d
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
-def test_every_method_carries_its_body_and_a_signature(qstash, account, destination, method):
+def test_every_method_is_sent_with_its_body_and_a_signature(qstash, account, destination, method):
     url = destination.url("/hook")
     qstash.message.publish_json(url=url, body={"n": 1}, method=method)
     request = destination.first("/hook")
@@ -69,7 +69,7 @@ def test_destination_gets_its_own_authorization_but_one_content_type(qstash, des
     assert headers.get_all("Content-Type") == ["application/json"]
 
 
-def test_provider_of_a_language_model_is_a_url_like_any(qstash, destination):
+def test_provider_of_a_language_model_is_an_ordinary_url(qstash, destination):
     provider = custom(destination.url("/llm"), "its-token")
     qstash.message.publish_json(api={"name": "llm", "provider": provider}, body={"n": 1})
     request = destination.first("/llm/v1/chat/completions")
@@ -143,7 +143,7 @@ def test_message_without_options_has_none(qstash, destination):
     assert absent == [None] * len(absent)
 
 
-def test_body_that_is_no_text_is_read_in_base64(qstash, destination):
+def test_binary_body_is_read_in_base64(qstash, destination):
     published = qstash.message.publish(url=destination.url(), body=b"\xff\x00", delay=60)
     message = qstash.message.get(published.message_id)
     assert message.body is None
@@ -165,7 +165,7 @@ def test_delayed_message_arrives_later(qstash, destination):
     assert time.time() - before >= 1
 
 
-def test_log_tells_the_way_of_a_message(qstash, destination):
+def test_log_shows_each_state_of_a_message(qstash, destination):
     published = qstash.message.publish(
         url=destination.url(), body="hi", label="blue", retry_delay="10 * retried"
     )

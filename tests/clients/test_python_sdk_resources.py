@@ -1,6 +1,6 @@
-"""The Python SDK, sync and async, sets up what shapes deliveries, and the destination tells.
+"""The Python SDK, sync and async, sets up resources; the destination says what they did.
 
-Queues put messages in order, batches hand over many at once, URL groups multiply them,
+Queues put messages in order, batches publish many at once, URL groups multiply them,
 schedules make them, flow control holds them back. Each test has an account of its own.
 """
 
