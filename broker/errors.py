@@ -1,7 +1,7 @@
 """Why something that was asked for cannot be done.
 
-A request has come in, or a schedule fires, and the message goes no further: the text tells its
-sender what to change. broker/api/requests.py makes an answer of it.
+A request has come in, or a schedule is due, and cannot be carried out: the text tells the
+sender what to change. broker/api/requests.py answers with it.
 """
 
 
@@ -18,7 +18,7 @@ class NotFound(Rejected):
 
 
 class LimitReached(Rejected):
-    """The account may not have another one."""
+    """The account already has as many as it may have."""
 
     status = 412
 

@@ -1,4 +1,4 @@
-"""When schedules fire, and publishing what they hold.
+"""Publish the messages of schedules that are due.
 
 A schedule's moment has come: its messages are stored in the same transaction that moves its
 next moment on, so each moment fires once however many dispatchers look. A moment missed by
@@ -40,7 +40,7 @@ def next_moment(cron: str, after: int) -> int | None:
         if len(expression.split()) != 5:
             raise CronSimError("it needs five fields: minute hour day month weekday")
         moments = CronSim(expression, datetime.fromtimestamp(after / 1000, zone))
-        # In the hour that comes twice, the first one found may be over already.
+        # In the hour that is repeated, the first moment found may be in the past.
         found = (int(moment.timestamp() * 1000) for moment in moments)
         return next((moment for moment in found if moment > after), None)
     except (CronSimError, ValueError, OSError, KeyError) as error:
@@ -48,7 +48,7 @@ def next_moment(cron: str, after: int) -> int | None:
 
 
 def publish_due(now: int) -> int:
-    """Publish what is scheduled for now (unix ms), in a transaction; how many schedules fired."""
+    """Publish what is due now (unix ms), in a transaction; return how many schedules fired."""
     due = Schedule.objects.select_for_update().filter(next_at__lte=now).order_by("next_at")
     fired = 0
     for schedule in due[:AT_ONCE]:
@@ -56,7 +56,7 @@ def publish_due(now: int) -> int:
         unmoved = Schedule.objects.filter(pk=schedule.pk, next_at=moment)
         try:
             upcoming = next_moment(schedule.cron, max(now, moment or 0))
-        except Rejected as error:  # its time zone may have been abolished
+        except Rejected as error:  # its time zone may have been removed
             unmoved.update(next_at=None, error=str(error))
             continue
         moved = unmoved.update(next_at=upcoming)

@@ -1,7 +1,7 @@
 """What a publisher asks for, read from headers and checked.
 
 The message has just arrived in a request to `/v2/`, or is about to be made as a callback or by
-a schedule. Past this module its options are the fields of a `Message`, and publishing.py
+a schedule. After this module its options are the fields of a `Message`, and publishing.py
 stores it. The options are QStash's headers:
 https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
 """
@@ -31,9 +31,9 @@ SCHEMES = ("http", "https")
 BOOLEANS = ("true", "false")
 FORWARD = "upstash-forward-"
 CALLBACKS = ("upstash-callback", "upstash-failure-callback")
-# Left as it is in a destination: everything a URL may hold, and what is encoded already.
+# Left unchanged in a destination: all that a URL may contain, and what is encoded already.
 URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"
-# Sent by every client for itself, so that forwarding "all headers" does not mean these.
+# Meant for the queue alone, so forwarding "all headers" leaves them out.
 OWN_TO_CLIENT = {"authorization", "accept-encoding"}
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -42,7 +42,7 @@ REDACTED = re.compile(r"(body|headers?)|headers?\[([^\]]+)\]", re.IGNORECASE)
 
 
 def checked_options(headers: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
-    """Headers as options, fit to be sent on: those of a query may hold anything."""
+    """Headers as options that can be sent on; those of a query may contain anything."""
     options: dict[str, list[str]] = {}
     for name, value in headers.items():
         for text in [value] if isinstance(value, str) else value:
@@ -89,7 +89,7 @@ def read_fields(url: str, options: Options, now: int) -> dict[str, Any]:
 
 
 def text(options: Options, name: str) -> str:
-    """An option's value; several are joined with commas, as HTTP would have it (RFC 9110)."""
+    """An option's value; several are joined with commas, as in HTTP (RFC 9110)."""
     return ", ".join(options.get(name, []))
 
 
@@ -112,7 +112,7 @@ def checked_url(url: str) -> SplitResult:
 
 
 def quoted(url: str) -> str:
-    """A URL with what it cannot hold encoded, the rest left alone; no fragment."""
+    """A URL without its fragment, with characters encoded that it may not contain."""
     try:
         return quote(url, safe=URL_CHARACTERS).partition("#")[0]
     except UnicodeEncodeError as error:
@@ -183,7 +183,7 @@ def whole_number(options: Options, name: str, default: int, largest: int) -> int
 
 
 def duration(options: Options, name: str, default: int) -> int:
-    """A span in seconds."""
+    """A duration in seconds."""
     given = text(options, name)
     try:
         seconds = duration_seconds(given[:100]) if given else default
@@ -202,9 +202,9 @@ def yes(options: Options, name: str) -> bool:
 
 
 def forwarded(options: Options) -> dict[str, list[str]]:
-    """What the destination gets to see: `Upstash-Forward-X` as `X`, and the Content-Type.
+    """The headers for the destination: `Upstash-Forward-X` as `X`, and the Content-Type.
 
-    A workflow's own headers travel as they are.
+    Headers of a workflow keep their names.
     """
     header: dict[str, list[str]] = {}
     if yes(options, "upstash-header-forward"):
@@ -262,7 +262,7 @@ def limit(name: str, amount: str) -> int:
 
 
 def callbacks(options: Options, now: int) -> dict[str, Any]:
-    """Whom to tell, and how; read now, as nobody could be told of a mistake later."""
+    """Where to report, and how; checked now, while the publisher can still be told."""
     fields: dict[str, Any] = {}
     for option in CALLBACKS:
         own = {

@@ -1,7 +1,7 @@
-"""`/v2/dlq`: what could not be delivered, to be looked at, retried or deleted.
+"""`/v2/dlq`: messages that could not be delivered; look at them, retry or delete them.
 
 The message has failed for good and is kept as a dead letter; broker/resources/dead_letters.py
-removes it or publishes it anew.
+deletes it or publishes it again.
 https://upstash.com/docs/qstash/api-reference/dlq/list-messages-in-the-dlq
 """
 
@@ -68,8 +68,8 @@ async def delete_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
 
 
 async def delete_dead_letters(call: Call) -> JsonResponse:
-    """Delete those that are named, or as many as `count` of those that match, newest first;
-    answer how many, and a cursor while there are more.
+    """Delete the named letters, or up to `count` of those that match, newest first; answer how
+    many, and a cursor while there are more.
     """
     page = await find_all(call, read_selectors(call))
     deleted = 0
@@ -79,7 +79,7 @@ async def delete_dead_letters(call: Call) -> JsonResponse:
 
 
 async def retry_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
-    """Publish one dead letter's message anew, or answer 404."""
+    """Publish one dead letter's message again, or answer 404."""
     now = now_ms()
     changes = read_changes(options_of(call), now)
     key = await find(call, dlq_id)
@@ -90,9 +90,9 @@ async def retry_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
 
 
 async def retry_dead_letters(call: Call) -> JsonResponse:
-    """Publish the messages of many anew; selected as for deletion, answered with the new ids.
+    """Publish the messages of many again, selected as for deletion; answer the new ids.
 
-    Each page's messages are published in the order in which they had failed.
+    Each page's messages are published in the order in which they failed.
     """
     now = now_ms()
     changes = read_changes(options_of(call), now)
@@ -115,7 +115,7 @@ def is_option(name: str) -> bool:
 
 
 def options_of(call: Call) -> dict[str, list[str]]:
-    """The publish options of a retry's request; a header wins over the query."""
+    """The publish options of a retry request; a header overrides the query."""
     given = {name.lower(): values for name, values in call.query.items()} | call.headers()
     return checked_options({name: values for name, values in given.items() if is_option(name)})
 
@@ -133,7 +133,7 @@ async def find(call: Call, dlq_id: str) -> int:
 
 
 async def find_all(call: Call, selectors: Selectors) -> Page:
-    """The dead letters to be taken: all that are named, else a page of those that match."""
+    """The dead letters to take: all that are named, else a page of those that match."""
     check_known(selectors, KNOWN)
     place = read_place(selectors, MOST_LETTERS, MOST_LETTERS)
     rows = choose(call.account, selectors)
@@ -143,7 +143,7 @@ async def find_all(call: Call, selectors: Selectors) -> Page:
 
 
 def choose(account: str, selectors: Selectors) -> QuerySet[DeadLetter]:
-    """The dead letters that selectors mean; ids override whatever else is asked for."""
+    """The dead letters that selectors choose; ids override all other selectors."""
     if "dlqIds" in selectors:
         return named(account, values(selectors, "dlqIds"))
     condition = message_condition(selectors, "message__")
@@ -154,7 +154,7 @@ def choose(account: str, selectors: Selectors) -> QuerySet[DeadLetter]:
 
 
 def named(account: str, dlq_ids: list[str]) -> QuerySet[DeadLetter]:
-    """Dead letters by their ids; what is no id names none."""
+    """Dead letters by their ids; a text that is not an id matches none."""
     pairs = list(filter(None, map(read_pair, dlq_ids)))
     return DeadLetter.objects.filter(
         account=account,

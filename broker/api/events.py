@@ -1,6 +1,7 @@
 """`/v2/events` and `/v2/logs`: what has happened to messages, newest line first.
 
-The message is anywhere; this tells where it has been. Every line repeats what was published.
+The message may be in any state; the log shows all it has been in. Every line repeats what was
+published.
 https://upstash.com/docs/qstash/api-reference/logs/list-logs
 """
 
@@ -37,7 +38,7 @@ STATES = {state.value: [state] for state in State} | {
 
 
 class LogQuery(NamedTuple):
-    """Which lines are asked for: named messages, or conditions, and a place in the list."""
+    """Which lines are asked for: of named messages or by conditions, and from where on."""
 
     account: str
     message_ids: list[str] | None
@@ -52,14 +53,14 @@ async def list_events(call: Call) -> JsonResponse:
 
 
 async def list_logs(call: Call) -> JsonResponse:
-    """The same as the documentation has it, where they are called `logs`."""
+    """Answer the same under `logs` as well, the name in the documentation."""
     asked = read_log_query(call.account, call.query)
     told = await read(lambda: tell(asked))
     return JsonResponse({"logs": told["events"]} | told)
 
 
 def read_log_query(account: str, query: Selectors) -> LogQuery:
-    """What a query asks for; `messageIds` overrides the other filters."""
+    """Read a query; `messageIds` overrides the other filters."""
     check_known(query, KNOWN)
     place = read_place(query, LINES, MOST_LINES)
     order = only(query, "order") or ORDERS[0]
@@ -85,9 +86,9 @@ def states(query: Selectors) -> list[State]:
 
 
 def lines(asked: LogQuery) -> QuerySet[Event]:
-    """The lines that are asked for, in no order yet.
+    """The lines that are asked for, not yet ordered.
 
-    Named messages are looked up first, so that their lines are found by an index of theirs,
+    Named messages are looked up first, so that their lines are found by an index on messages,
     however many others the account has.
     """
     account, message_ids, condition, _ = asked
@@ -98,7 +99,7 @@ def lines(asked: LogQuery) -> QuerySet[Event]:
 
 
 def tell(asked: LogQuery) -> dict[str, Any]:
-    """A page of lines as on the wire; each message is read once for all its lines."""
+    """A page of lines as JSON; each message is read once for all its lines."""
     page = read_page(lines(asked), "time", asked.place)
     events = page.rows(Event.objects.all())
     messages = Message.objects.in_bulk({event.message_id for event in events})

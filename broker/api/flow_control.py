@@ -1,7 +1,7 @@
-"""`/v2/flowControl` and `/v2/globalParallelism`: limits on messages, reported and changed.
+"""`/v2/flowControl` and `/v2/globalParallelism`: limits on messages, shown and changed.
 
 Messages with a flow control key wait in its lane until they may start. A key may be any text,
-slashes and blanks too, so it is cut out of the path as it was sent.
+slashes and spaces too, so it is cut out of the path as it was sent.
 https://upstash.com/docs/qstash/features/flowcontrol
 """
 
@@ -47,7 +47,7 @@ async def show_key(call: Call) -> JsonResponse:
 
 
 async def change_key(call: Call) -> JsonResponse:
-    """Do to a key what the last word of the path says."""
+    """Change a key as the last word of the path says."""
     part, _, verb = call.path.partition(PREFIX)[2].rpartition("/")
     if verb not in VERBS:
         raise NotFound(f"a key knows {', '.join(VERBS)}, not {verb[:100]!r}")
@@ -84,7 +84,7 @@ def resume(call: Call, now: int) -> dict[str, int]:
 
 
 def pin(call: Call, now: int) -> dict[str, int]:
-    """`?parallelism=3&rate=20&period=120`: from now on these hold, whatever messages ask for."""
+    """`?parallelism=3&rate=20&period=120`: set limits that messages cannot override."""
     check_query(call, "parallelism", "rate", "period")
     values = pinned(
         limit(call, "parallelism", LARGEST_INTEGER),
@@ -107,7 +107,7 @@ def unpin(call: Call, now: int) -> dict[str, int]:
 
 
 def reset_rate(call: Call, now: int) -> dict[str, int]:
-    """Nothing has started in this window, which begins now."""
+    """Begin a new window, in which nothing has started yet."""
     check_query(call)
     return {"window_count": 0, "window_started_at": now}
 
@@ -123,7 +123,7 @@ VERBS = {
 
 
 def check_query(call: Call, *known: str) -> None:
-    """Refuse what nobody would look at."""
+    """Reject parameters that this route does not read."""
     if unknown := call.query.keys() - set(known):
         hint = f"this knows {', '.join(known)}" if known else "this takes none"
         raise Rejected(f"unknown parameter {sorted(unknown)[0][:100]!r}: {hint}")
@@ -140,7 +140,7 @@ def limit(call: Call, name: str, largest: int) -> int | None:
 
 
 def key_in(part: str) -> str:
-    """A key from a part of the path; blanks around it are not part of a header's value either."""
+    """A key from a part of the path; spaces around it are dropped, as in a header."""
     key = checked_text("the flow control key", unquoted(part)).strip()
     if not 1 <= len(key) <= LARGEST_KEY:
         raise Rejected(f"the flow control key must have 1 to {LARGEST_KEY} characters")
@@ -148,20 +148,20 @@ def key_in(part: str) -> str:
 
 
 def checked_text(name: str, text: str) -> str:
-    """A text as it may be stored, and found, in any database."""
+    """A text that any database can store and find."""
     if CONTROL_CHARACTER.search(text):
         raise Rejected(f"{name} holds a character that no header may hold")
     return text
 
 
 def shown(flows: QuerySet[FlowControl]) -> list[dict[str, Any]]:
-    """Keys as on the wire."""
+    """Keys as JSON."""
     found, now = standings(flows), now_ms()
     return [as_json(standing, now) for standing in found]
 
 
 def as_json(standing: Standing, now: int) -> dict[str, Any]:
-    """A key as on the wire: 0 where there is no limit, the window's start in unix seconds."""
+    """A key as JSON: 0 where there is no limit, the window's start in unix seconds."""
     flow, waiting, running = standing
     return {
         "flowControlKey": flow.name,

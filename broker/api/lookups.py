@@ -1,6 +1,6 @@
-"""Questions about what is stored: how each GET reads the database and answers what it found.
+"""How a GET reads the database and answers what it finds.
 
-No message is changed here. Every resource says what it looks for and how that is shown.
+No message is changed here. Each resource says what to look for and how to show it.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ type Json = dict[str, Any]
 
 
 async def read[T](look: Callable[[], T]) -> T:
-    """Query the database in a thread and over a connection of the query's own.
+    """Query the database in a thread and with a connection of its own.
 
-    A filter that has to search far keeps nobody else waiting.
+    So a slow filter keeps no other request waiting.
     """
 
     def look_and_close() -> T:
@@ -31,7 +31,7 @@ async def read[T](look: Callable[[], T]) -> T:
 
 
 async def show_all(look: Callable[[], Sequence[Json]]) -> JsonResponse:
-    """Answer a list of whatever there is."""
+    """Answer everything that is found, as a list."""
     return JsonResponse(await read(look), safe=False)
 
 

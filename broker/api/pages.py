@@ -1,7 +1,7 @@
-"""Pages of a long list: how much of it is told at once, and where the next page begins.
+"""Pages of a long list: how much is answered at once, and where the next page begins.
 
-Log lines and dead letters are told in the order of their keys, so a page costs the same
-wherever it begins. A cursor is `<unix ms>-<key>` of the last row told, as QStash forms them.
+Log lines and dead letters are listed in the order of their keys, so a page costs the same
+wherever it begins. A cursor is `<unix ms>-<key>` of the last row listed, as in QStash.
 """
 
 import re
@@ -15,12 +15,12 @@ from broker.errors import Rejected
 
 SELECTORS = ("cursor", "count")
 CURSOR = re.compile("([0-9]{1,18})-([0-9]{1,18})")
-# Of bodies, as they are in the database. A page with more of them ends early.
+# Bytes of stored bodies. A page with more of them ends early.
 LARGEST_PAGE = 8 * 1024 * 1024
 
 
 class Place(NamedTuple):
-    """How many rows a page may have, and behind which key it begins."""
+    """How many rows a page may have, and after which key it begins."""
 
     length: int
     after: int | None = None
@@ -35,7 +35,7 @@ class Page(NamedTuple):
 
     @property
     def next(self) -> dict[str, str]:
-        """What an answer says of the next page: nothing if there is none."""
+        """What an answer says about the next page: nothing if there is none."""
         return {"cursor": self.cursor} if self.cursor else {}
 
     def rows[M: Model](self, rows: QuerySet[M]) -> list[M]:
@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
 
 def read_place(selectors: Selectors, default: int, most: int) -> Place:
-    """The place that `cursor` and `count` ask for; asking for too many gets the most."""
+    """The place that `cursor` and `count` ask for; `most` is the limit."""
     count = read_count(selectors, default, most)
     if not (cursor := only(selectors, "cursor")):
         return Place(count)
@@ -64,7 +64,7 @@ def read_count(selectors: Selectors, default: int, most: int) -> int:
 
 
 def read_pair(text: str) -> tuple[int, int] | None:
-    """`<unix ms>-<key>` in its parts; None if it is nothing of the kind."""
+    """The parts of `<unix ms>-<key>`; None for any other text."""
     match = CURSOR.fullmatch(text)
     return (int(match[1]), int(match[2])) if match else None
 

@@ -1,4 +1,4 @@
-"""`/v2/queues`: what a publisher may know and decide about its queues.
+"""`/v2/queues`: list, create, change and delete queues.
 
 Messages wait in them, one behind the other; broker/resources/queues.py makes the changes.
 https://upstash.com/docs/qstash/features/queues
@@ -20,8 +20,8 @@ from broker.resources.queues import QueueChange
 
 
 async def upsert_queue(call: Call) -> JsonResponse:
-    """Create or change the queue `{"queueName", "parallelism", "paused"}`; what is not given
-    stays as it is, in a new queue 1 and false.
+    """Create or change the queue `{"queueName", "parallelism", "paused"}`. What is not given
+    stays as it is; in a new queue it is 1 and false.
     """
     body = call.json()
     if not isinstance(body, dict):
@@ -41,7 +41,7 @@ async def upsert_queue(call: Call) -> JsonResponse:
 
 
 def is_count(value: Any) -> bool:
-    """Whether JSON's value is a whole number that a limit can be; `true` is none."""
+    """Whether a JSON value is a whole number that a limit can have; `true` is not."""
     return type(value) is int and 1 <= value <= LARGEST_INTEGER
 
 
@@ -63,13 +63,13 @@ async def delete_queue(call: Call, name: str) -> JsonResponse:
 
 
 async def pause_queue(call: Call, name: str) -> JsonResponse:
-    """Let no message of a queue start any more; those being delivered go on."""
+    """Start no more messages of a queue; those being delivered go on."""
     await make(queues.change_existing, change_of(call, name)._replace(paused=True))
     return JsonResponse({})
 
 
 async def resume_queue(call: Call, name: str) -> JsonResponse:
-    """Let them start again."""
+    """Start messages of a queue again."""
     await make(queues.change_existing, change_of(call, name)._replace(paused=False))
     return JsonResponse({})
 
@@ -79,7 +79,7 @@ def change_of(call: Call, name: str) -> QueueChange:
 
 
 def shown(account: str, **which: str) -> list[dict[str, Any]]:
-    """Queues as on the wire; `lag` is how many of their messages are not over."""
+    """Queues as JSON; `lag` is how many of their messages are not finished."""
     found = list(queues.visible(account).filter(**which))
     waiting = queues.unfinished(account).filter(queue_name__in=[queue.name for queue in found])
     counted = waiting.values("queue_name").annotate(lag=Count("id"))

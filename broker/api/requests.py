@@ -1,7 +1,7 @@
-"""What every request to `/v2/` has in common: who asks, for what, and how to refuse it.
+"""What every request to `/v2/` has in common: who asks, for what, and how it is refused.
 
-A publisher speaks QStash's protocol to us. Past this module its message is on its way into
-publishing.py; a question about messages is answered by the module named for what it is about.
+A client speaks QStash's protocol. A message goes on to publish.py; other requests go to the
+module of their resource.
 """
 
 import json
@@ -20,14 +20,14 @@ from broker.errors import Rejected, TooLarge
 from broker.headers import header_text
 from broker.options import checked_options
 
-# What a request target may hold as it is (RFC 3986); anything else is bytes to be encoded.
+# What a request target may contain (RFC 3986); other bytes are encoded.
 TARGET = "%:/?#[]@!$&'()*+,;=-._~\"<>\\^`{|}"
 
 type Handler = Callable[..., Coroutine[Any, Any, HttpResponse]]
 
 
 class Call:
-    """A request by somebody who is known."""
+    """A request with a valid token: whose it is, its path, query, headers and body."""
 
     def __init__(self, request: HttpRequest, account: str) -> None:
         self.request, self.account = request, account
@@ -40,7 +40,7 @@ class Call:
         }
 
     def headers(self) -> dict[str, list[str]]:
-        """The request's headers, each value on its own where the server tells them apart."""
+        """The request's headers, each value on its own if the server keeps them apart."""
         headers: dict[str, list[str]] = {}
         if scope := getattr(self.request, "scope", None):
             pairs = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]]
@@ -70,9 +70,9 @@ class Call:
             raise Rejected(f"the body is not JSON: {error}") from error
 
     def destination(self, prefix: str) -> tuple[str, dict[str, list[str]]]:
-        """The destination behind a prefix of the path, and the options of the whole request.
+        """The destination after a prefix of the path, and the options of the whole request.
 
-        Options may stand in headers or in the query, headers win; the rest of the query is
+        Options may be headers or in the query; headers override. The rest of the query is
         the destination's, undecoded and in order.
         """
         destination = self.path.partition(prefix)[2]
@@ -103,7 +103,7 @@ def parse(query: str) -> dict[str, list[str]]:
 def endpoint(**handlers: Handler) -> Callable[..., Coroutine[Any, Any, HttpResponse]]:
     """One address of the API: a handler for each method, called with a `Call` and the path's parts.
 
-    It is for those who know an account's token; `Rejected` becomes its status and
+    Without the token of an account it is refused; `Rejected` becomes its status and
     `{"error": "…"}`.
     """
 
@@ -134,7 +134,7 @@ def refuse(status: int, error: str) -> JsonResponse:
 
 @csrf_exempt
 async def unknown(request: HttpRequest) -> JsonResponse:
-    """Whatever else is asked for below `/v2/`."""
+    """Answer 404 for anything else below `/v2/`."""
     return refuse(404, f"there is no {request.path}")
 
 
@@ -148,10 +148,10 @@ def given_token(request: HttpRequest) -> str:
 
 
 def raw_target(request: HttpRequest) -> str:
-    """The path and query as the client sent them: Django's are decoded already.
+    """The path and query as the client sent them; Django has decoded its own.
 
-    A destination may hold `%2F` or `//`, and its bytes must arrive unchanged; those that no
-    URL may hold are percent-encoded.
+    A destination may contain `%2F` or `//` and must stay unchanged; bytes that no URL may
+    contain are percent-encoded.
     """
     if scope := getattr(request, "scope", None):
         path: bytes = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
@@ -163,7 +163,7 @@ def raw_target(request: HttpRequest) -> str:
 
 
 def unquoted(part: str) -> str:
-    """A part of the path as text: no SDK encodes names, but others may."""
+    """A part of the path as text: SDKs do not encode names, other clients may."""
     try:
         return unquote_to_bytes(part).decode()
     except ValueError as error:

@@ -1,7 +1,7 @@
 """`/v2/schedules`: messages that are published again and again.
 
 A publisher makes a schedule as it publishes a message, with `Upstash-Cron`;
-broker/resources/schedules.py keeps it, and broker/firing.py publishes it when its moments come.
+broker/resources/schedules.py stores it, and broker/firing.py publishes it whenever it is due.
 https://upstash.com/docs/qstash/features/schedules
 """
 
@@ -25,9 +25,9 @@ from broker.resources.schedules import ScheduleChange
 from broker.resources.url_groups import ANY_URL
 
 LOOKED_UP_AT_ONCE = 1000
-# Of what a schedule publishes, what its JSON says in other words or not at all.
+# Fields of a message that a schedule shows under another name or not at all.
 NOT_OF_SCHEDULES = {"messageId", "url", "maxRetries", "notBefore"}
-# What became of a message, in a schedule's words.
+# How a schedule shows the state of a message.
 OUTCOMES = dict.fromkeys(State, "IN_PROGRESS") | {
     State.DELIVERED: "SUCCESS",
     State.FAILED: "FAIL",
@@ -36,12 +36,12 @@ OUTCOMES = dict.fromkeys(State, "IN_PROGRESS") | {
 
 
 async def create_schedule(call: Call, name: str = "") -> JsonResponse:
-    """Keep a message and publish it at every moment of `Upstash-Cron`; answer its
-    `scheduleId`. One that has this id is replaced as a whole. A `name` is a URL group's: the
+    """Store a message, to be published at every moment of `Upstash-Cron`; answer its
+    `scheduleId`. A schedule that has this id is replaced as a whole. A `name` is a URL group's: the
     destination is read from the path as it was sent.
     """
     schedule = schedules.new_schedule(read_publication(call, "/v2/schedules/"), now_ms())
-    await prepare(publication(schedule))  # refuses whatever publishing would refuse later
+    await prepare(publication(schedule))  # rejects what publishing would reject later
     await make(schedules.put, schedule)
     return JsonResponse({"scheduleId": schedule.schedule_id})
 
@@ -80,14 +80,14 @@ def change_of(call: Call, name: str) -> ScheduleChange:
 
 
 def shown(account: str, **which: str) -> list[dict[str, Any]]:
-    """Schedules as on the wire, with what became of the messages they published last."""
+    """Schedules as JSON, with the state of the messages they published last."""
     found = list(Schedule.objects.filter(account=account, **which).order_by("created_at", "id"))
     states = states_of(account, (name for schedule in found for name in schedule.last_messages))
     return [as_json(schedule, states) for schedule in found]
 
 
 def states_of(account: str, message_ids: Iterable[str]) -> dict[str, str]:
-    """The states of those messages that are still there, in a schedule's words."""
+    """The states of the messages that are still stored, as a schedule shows them."""
     states: dict[str, str] = {}
     for some in batched(message_ids, LOOKED_UP_AT_ONCE, strict=False):
         messages = Message.objects.filter(account=account, message_id__in=some)
@@ -97,11 +97,11 @@ def states_of(account: str, message_ids: Iterable[str]) -> dict[str, str]:
 
 
 def as_json(schedule: Schedule, states: dict[str, str]) -> dict[str, Any]:
-    """A schedule as on the wire: moments in unix ms, spans in seconds."""
+    """A schedule as JSON: moments in unix ms, durations in seconds."""
     error, fields = schedule.error, dict[str, Any]()
     try:
         fields = read_fields(ANY_URL, schedule.options, schedule.created_at)
-    except Rejected as refusal:  # by now the settings allow less than they did
+    except Rejected as refusal:  # the settings now allow less than they did
         fields, error = {"not_before": schedule.created_at}, str(refusal)
     message = Message(**fields, body=schedule.body, caller_ip=schedule.caller_ip)
     message.schedule_id, message.created_at = schedule.schedule_id, schedule.created_at

@@ -76,7 +76,7 @@ def change_of(call: Call, name: str) -> GroupChange:
 
 
 def endpoints_in(body: Any) -> list[EndpointChange]:
-    """The endpoints a body names, their URLs as messages will have them."""
+    """The endpoints that a body names, with their URLs as messages will have them."""
     given = body.get("endpoints") if isinstance(body, dict) else None
     if not isinstance(given, list) or not given:
         raise Rejected("endpoints must be a list of at least one {url, name}")
@@ -97,13 +97,13 @@ def endpoint_in(item: Any) -> EndpointChange:
 
 
 def is_header(value: Any) -> bool:
-    """Whether JSON's value can be a header's: a text or a list of texts."""
+    """Whether a JSON value can be that of a header: a text or a list of texts."""
     texts = value if isinstance(value, list) else [value]
     return all(isinstance(text, str) for text in texts)
 
 
 def shown(account: str, **which: str) -> list[dict[str, Any]]:
-    """Groups as on the wire."""
+    """Groups as JSON."""
     groups = UrlGroup.objects.filter(account=account, **which).order_by("id")
     return [as_json(group) for group in groups.prefetch_related("endpoints")]
 

@@ -1,8 +1,8 @@
 """Change a queue: how many of its messages run at once, whether any may, whether it is there.
 
-Its messages stand in line and lanes.py lets them go; it looks again as soon as a change here
-has committed. A queue that is deleted takes no message with it: those that stand in it are
-delivered, in order, and then it is gone.
+Its messages stand in a lane and lanes.py lets them go; it looks again as soon as a change here
+has committed. Deleting a queue deletes no message: those in it are delivered, in order, and
+then the queue is removed.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from groupcommit.statements import insert_all
 
 
 class QueueChange(NamedTuple):
-    """Whose queue, and what it shall be from now (unix ms) on; None leaves it as it is."""
+    """Whose queue, and its new values from `now` (unix ms) on; None leaves a value as it is."""
 
     account: str
     name: str
@@ -31,7 +31,7 @@ class QueueChange(NamedTuple):
         return Queue.objects.filter(account=self.account, name=self.name)
 
     def values(self) -> dict[str, int]:
-        """What lanes.py has to know: the new values, and that it should look at them now."""
+        """The new values, and when lanes.py has to look at the queue: now."""
         given = {"parallelism": self.parallelism, "paused": self.paused}
         changed = {name: value for name, value in given.items() if value is not None}
         return changed | {"updated_at": self.now, "due_at": self.now}
@@ -43,7 +43,7 @@ def visible(account: str) -> QuerySet[Queue]:
 
 
 def unfinished(account: str) -> QuerySet[Message]:
-    """An account's messages that are not over yet, those that belong to a queue."""
+    """An account's messages that belong to a queue and are not finished."""
     return Message.objects.filter(
         account=account, queue_name__isnull=False, expires_at__isnull=True
     )
@@ -69,7 +69,7 @@ def change_existing(change: QueueChange) -> None:
 
 
 def apply(change: QueueChange) -> bool:
-    """Change a queue that is there, and have it looked at; whether it is there."""
+    """Change a queue and wake the dispatchers for it; return whether it is there."""
     more_at_once = change.queue().filter(parallelism__gt=change.parallelism or LARGEST_INTEGER)
     if change.paused or more_at_once.exists():
         send_back(change)
@@ -78,9 +78,9 @@ def apply(change: QueueChange) -> bool:
 
 
 def send_back(change: QueueChange) -> None:
-    """Have those stand in the queue again that went on to a flow control key's lane.
+    """Put messages that went on to a flow control key's lane back into the queue.
 
-    They were its first, and are again. Only those that have been tried keep their slots.
+    They were its first, and are again. Only those with an attempt behind them keep their slots.
     """
     ahead = unfinished(change.account).filter(
         queue_name=change.name, lane__startswith=f"{FlowControl.kind}:"
@@ -92,7 +92,7 @@ def send_back(change: QueueChange) -> None:
 
 @refusable
 def delete(change: QueueChange) -> None:
-    """Delete a queue, if it is there; with messages in it, it stays out of sight until they end."""
+    """Delete a queue, if it is there; while it has messages it is only hidden."""
     queue = change.queue().filter(deleted=False)
     if unfinished(change.account).filter(queue_name=change.name).exists():
         queue.update(deleted=True, paused=False, due_at=change.now, updated_at=change.now)

@@ -1,8 +1,8 @@
 """Make, pause, resume and delete schedules.
 
-A schedule is a publish request that is kept: here its options are sorted out and its first
-moment is found; firing.py publishes it whenever its moment has come. What it has published
-goes its own way, whatever happens to the schedule.
+A schedule is a publish request that is stored: here its options are selected and its first
+moment is found; firing.py publishes it whenever it is due. Its messages are delivered whatever
+happens to the schedule.
 """
 
 from typing import NamedTuple
@@ -38,7 +38,7 @@ class ScheduleChange(NamedTuple):
 def new_schedule(asked: Publication, now: int) -> Schedule:
     """An unsaved schedule from a request to publish something again and again.
 
-    Rejected if it has no moment, or names it wrongly; what it publishes is not looked at.
+    Rejected if its cron expression or its id is wrong; what it publishes is not checked.
     """
     if "upstash-not-before" in asked.options:
         raise Rejected("Upstash-Not-Before: a schedule has its moments from Upstash-Cron")
@@ -75,9 +75,9 @@ def first_moment(cron: str, now: int) -> int:
 
 
 def kept(options: Options) -> dict[str, list[str]]:
-    """The options that every message of a schedule has, without what was about this request.
+    """The options that every message of a schedule has, without those of the schedule itself.
 
-    If all of its headers were to be forwarded, they become options by name.
+    If all headers of the request are to be forwarded, each becomes an option.
     """
     forward_all = yes(options, "upstash-header-forward")
     found: dict[str, list[str]] = {}
@@ -92,7 +92,7 @@ def kept(options: Options) -> dict[str, list[str]]:
 
 @refusable
 def put(schedule: Schedule) -> None:
-    """Store a schedule in place of any that has its id; LimitReached if there are too many."""
+    """Store a schedule, replacing any that has its id; LimitReached if there are too many."""
     same = Schedule.objects.filter(account=schedule.account, schedule_id=schedule.schedule_id)
     mine = Schedule.objects.filter(account=schedule.account)
     if not same.exists() and mine.count() >= settings.BROKER_SCHEDULES:
@@ -117,7 +117,7 @@ def pause(change: ScheduleChange) -> None:
 
 @refusable
 def resume(change: ScheduleChange) -> None:
-    """Fire again from the next moment on; those of the pause are not caught up."""
+    """Fire again from the next moment on; moments during the pause are not made up for."""
     schedule = change.schedule().select_for_update().first()
     if schedule is None:
         raise NotFound(f"there is no schedule {change.schedule_id!r}")

@@ -1,7 +1,7 @@
 """Change a URL group: its endpoints, and the options its messages have by default.
 
-Publishing reads a group once, when a message for it arrives; messages that are on their way
-already do not notice a change. A group is there for as long as it has an endpoint.
+Publishing reads a group once, when a message for it arrives; messages that are stored already
+are not changed. A group exists as long as it has an endpoint.
 """
 
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from broker.changes import refusable
 from broker.errors import LimitReached, NotFound
 from broker.models import Endpoint, UrlGroup
 
-# To try options with that are not for one URL.
+# A URL to check options with that belong to no single URL.
 ANY_URL = "https://url.of.an.endpoint/"
 
 
 class EndpointChange(NamedTuple):
-    """An endpoint to be added or removed; either may be empty, not both."""
+    """An endpoint to add or remove; one of the two may be empty."""
 
     url: str
     name: str
 
 
 class GroupChange(NamedTuple):
-    """Whose group, and what is to be done to it at a moment in unix ms."""
+    """Whose group, and how it changes, at a moment in unix ms."""
 
     account: str
     name: str
@@ -37,7 +37,7 @@ class GroupChange(NamedTuple):
         return UrlGroup.objects.filter(account=self.account, name=self.name)
 
     def locked_group(self) -> UrlGroup:
-        """The group, for nobody else to change in this transaction; NotFound if it is not there."""
+        """The group, locked until the end of the transaction; NotFound if it is not there."""
         if not (group := self.group().select_for_update().first()):
             raise NotFound(f"there is no URL group {self.name!r}")
         return group

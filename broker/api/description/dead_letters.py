@@ -1,4 +1,4 @@
-"""Dead letters, as the description has them."""
+"""Dead letters in the description."""
 
 from broker.api.dead_letters import KNOWN, MOST_LETTERS
 from broker.api.description.messages import selectors
@@ -17,7 +17,7 @@ from broker.api.description.parts import (
 from broker.api.description.publishing import OPTIONS
 
 DLQ_ID = in_path("dlqId", "The dead letter.", "1725323658779-0")
-CHOICE = selectors(KNOWN, f"At most so many: {MOST_LETTERS} unless given, and no more.")
+CHOICE = selectors(KNOWN, f"At most this many: {MOST_LETTERS} unless given, also the limit.")
 BODY = accepts({"type": "object", "description": "The same as in the query."}, required=False)
 
 PATHS: Json = {
@@ -61,7 +61,7 @@ PATHS: Json = {
     },
     "/v2/dlq/retry": {
         "post": operation(
-            "Publish the messages of dead letters anew",
+            "Publish the messages of dead letters again",
             {
                 201: answers(
                     "The new messages, and a cursor while there are more.",
@@ -75,7 +75,7 @@ PATHS: Json = {
     },
     "/v2/dlq/retry/{dlqId}": {
         "post": operation(
-            "Publish the message of a dead letter anew",
+            "Publish the message of a dead letter again",
             {201: answers("The new message.", ref("Receipt"))},
             [404, 412],
             parameters=[DLQ_ID, *OPTIONS],

@@ -1,4 +1,4 @@
-"""Queues, flow control and signing keys, as the description has them."""
+"""Queues, flow control and signing keys in the description."""
 
 from broker.api.description.parts import (
     NAMED,
@@ -31,7 +31,7 @@ KEY = in_path(
 LIMIT = whole(minimum=1, maximum=LARGEST_INTEGER)
 PERIOD = whole(minimum=1, maximum=LONGEST_PERIOD_SECONDS)
 LIFT = one_of(BOOLEANS)
-RESET = operation("Let the rate begin anew", done("A new period begins."), parameters=[KEY])
+RESET = operation("Start the rate again", done("A new period begins."), parameters=[KEY])
 
 PATHS: Json = {
     "/v2/queues": {

@@ -1,4 +1,4 @@
-"""Messages and their logs, as the description has them."""
+"""Messages and their logs in the description."""
 
 from collections.abc import Iterable
 
@@ -52,7 +52,7 @@ CANCELLED = record({"cancelled": whole()})
 
 
 def selectors(known: Iterable[str], count: str) -> list[Json]:
-    """What a route knows to choose by: a value each, or several, by commas or repeated."""
+    """The filters a route knows: one value each, or several, separated by commas or repeated."""
     told = MEANINGS | {"count": count}
     return [in_query(name, told[name], SCHEMAS.get(name)) for name in known]
 
@@ -64,7 +64,7 @@ def page(key: str) -> Json:
 
 LOG = selectors(
     events.KNOWN,
-    f"At most so many lines: {events.LINES} unless given, up to {events.MOST_LINES}.",
+    f"At most this many lines: {events.LINES} unless given, up to {events.MOST_LINES}.",
 )
 
 PATHS: Json = {

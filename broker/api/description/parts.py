@@ -14,7 +14,7 @@ type Json = dict[str, Any]
 ERRORS = {
     Rejected.status: "Something asked for is wrong; `error` names it.",
     401: "There is no token, or it is unknown.",
-    403: "The token may only read, or nobody may do this, or no web page may.",
+    403: "The token may only read, or this is not allowed here, or not from a web page.",
     NotFound.status: "There is nothing of this name or id.",
     LimitReached.status: "The account has as many of these as it may have.",
     TooLarge.status: "The body is larger than the settings allow.",

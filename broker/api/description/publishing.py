@@ -1,4 +1,4 @@
-"""Publishing, as the description has it: a destination, options as headers, a body."""
+"""Publishing in the description: a destination, options as headers, a body."""
 
 from broker.api.description.parts import (
     TO_URL_OR_GROUP,
@@ -36,7 +36,7 @@ OPTIONS = [
         one_of(METHODS),
     ),
     in_header("Upstash-Header-Forward", "`true`: forward all headers of this request.", BOOLEAN),
-    in_header("Upstash-Delay", "Deliver so much later: `1h30m`.", SPAN),
+    in_header("Upstash-Delay", "Deliver this much later: `1h30m`.", SPAN),
     in_header(
         "Upstash-Retries", f"Further attempts after the first; {DEFAULT_RETRIES} unless given."
     ),

@@ -1,4 +1,4 @@
-"""Schedules, as the description has them; creating one is publishing, with a cron expression."""
+"""Schedules in the description; creating one is publishing with a cron expression."""
 
 from broker.api.description.parts import (
     NAMED,

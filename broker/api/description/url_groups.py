@@ -1,4 +1,4 @@
-"""URL groups, as the description has them, and the description itself."""
+"""URL groups in the description, and the description itself."""
 
 from broker.api.description.parts import (
     NAMED,
