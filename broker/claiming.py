@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from broker import lanes, schedules, wakeup
+from broker import firing, lanes, wakeup
 from broker.accounts import current_keys
 from broker.cancelling import end_canceled
 from broker.models import CARRIED, Event, Message, Row, State
@@ -59,7 +59,7 @@ def claim(wanted: Wanted) -> Claim:
 def claim_from_lanes(wanted: Wanted) -> Claim:
     """Publish what is scheduled, let the lanes run, and claim whom they let go."""
     lanes.lock()
-    if schedules.publish_due(wanted.now):
+    if firing.publish_due(wanted.now):
         wakeup.on_commit()
     join_lanes(wanted)
     started = lanes.run(wanted.now, wanted.limit)

@@ -49,7 +49,7 @@ def test_message_that_never_arrived_is_lost():
     assert examine(Story("m", "DELIVERED", ANSWERED, []), []).lost == 1
 
 
-def test_message_that_did_not_come_to_rest_is_lost():
+def test_message_that_was_not_settled_is_lost():
     assert examine(Story("m", "RETRY", ANSWERED[:2], [(15, 500)]), []).lost == 1
 
 
