@@ -34,13 +34,16 @@ class EmbeddedQueue(JobBackend):
 
     def publish(self, job: Job, task: JobTask) -> JobResult:
         with write_transaction():
-            store_publications([self.publication(job, task)])
+            (saved,) = store_publications([self.publication(job, task)])
+        if not saved:
+            job.refresh_from_db()
         result = JobResult.of(job, task)
         task_enqueued.send(type(self), task_result=result)
         return result
 
     async def apublish(self, job: Job, task: JobTask) -> JobResult:
-        await writer.write(store_publications, self.publication(job, task))
+        if not await writer.write(store_publications, self.publication(job, task)):
+            await job.arefresh_from_db()
         result = JobResult.of(job, task)
         await announce(task_enqueued, result)
         return result

@@ -6,7 +6,7 @@ https://docs.djangoproject.com/en/6.1/topics/checks/
 """
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
@@ -61,16 +61,23 @@ def check_backend(backend: "JobBackend") -> list[CheckMessage]:
                     id="jobs.E004",
                 )
             )
-    for name, parallelism in backend.parallelism.items():
-        if not isinstance(parallelism, int) or parallelism < 1 or name not in backend.queues:
-            errors.append(
-                Error(
-                    f"TASKS[{backend.alias!r}]: OPTIONS['parallelism'][{name!r}] is wrong.",
-                    hint="Map names of QUEUES to whole numbers of at least 1.",
-                    id="jobs.E005",
-                )
+    if not is_parallelism(backend.parallelism, backend.queues):
+        errors.append(
+            Error(
+                f"TASKS[{backend.alias!r}]: OPTIONS['parallelism'] is {backend.parallelism!r}.",
+                hint="Map names of QUEUES to whole numbers of at least 1.",
+                id="jobs.E005",
             )
+        )
     return errors
+
+
+def is_parallelism(value: Any, queues: set[str]) -> bool:
+    """Whether a value maps queues to how many of their messages may run at once."""
+    return isinstance(value, dict) and all(
+        isinstance(number, int) and number >= 1 and (name in queues or not queues)
+        for name, number in value.items()
+    )
 
 
 def check_hosted() -> list[CheckMessage]:

@@ -81,7 +81,8 @@ class HostedQueue(JobBackend):
             if letter.queue_name and (parallelism := self.parallelism.get(job.queue_name)):
                 self.client.create_queue(letter.queue_name, parallelism)
             # Publishing once more after an answer that was lost must not start the job twice.
-            return self.client.publish(*letter, f"job-{job.id}-{len(job.messages)}")
+            ended = int(job.finished_at.timestamp()) if job.finished_at else 0
+            return self.client.publish(*letter, f"job-{job.id}-{len(job.messages)}-{ended}")
         except PublishError as error:
             error.job = job
             facts = {"job": job.id, "error": str(error), "cause": repr(error.__cause__)}
@@ -94,7 +95,8 @@ class HostedQueue(JobBackend):
         if not transition or not await writer.write(save_transitions, transition):
             return False
         try:
-            await asyncio.to_thread(self.client.cancel, job.message_id)
+            if job.message_id:
+                await asyncio.to_thread(self.client.cancel, job.message_id)
         except PublishError as error:
             logger.warning("cancel failed", extra={"job": job.id, "error": str(error)})
         return True

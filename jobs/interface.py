@@ -18,7 +18,7 @@ from django.dispatch import Signal
 from django.tasks import Task, TaskContext, TaskResult, TaskResultStatus
 from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.base import TaskError
-from django.tasks.exceptions import TaskResultDoesNotExist
+from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.json import normalize_json
@@ -64,6 +64,10 @@ class JobTask(Task):
         if not same or (same.func, same.options) != (self.func, self.options):
             checks.validate_options(self, same)
             endpoints.setdefault(self.endpoint, self)
+
+    def as_enqueued(self, job: Job) -> "JobTask":
+        """This task with the options of one of its jobs."""
+        return self.using(**job.options, **{name: getattr(job, name) for name in IN_TASK})
 
     @property
     def options(self) -> dict[str, Any]:
@@ -120,14 +124,24 @@ class JobResult(TaskResult):
         object.__setattr__(result, "_return_value", job.return_value)
         return result
 
+    def refresh(self) -> None:
+        super().refresh()
+        self.job.refresh_from_db()
+
+    async def arefresh(self) -> None:
+        await super().arefresh()
+        await self.job.arefresh_from_db()
+
 
 def task_of(job: Job) -> JobTask:
     """The task of a job, with the options that it was enqueued with."""
     try:
         task: JobTask = import_string(job.task)
-    except ImportError as error:
+        return task.as_enqueued(job)
+    except InvalidTask:  # its queue is in the settings no more, for example
+        return task
+    except (ImportError, AttributeError) as error:
         raise TaskResultDoesNotExist(f"There is no task {job.task} any more.") from error
-    return task.using(**job.options, **{name: getattr(job, name) for name in IN_TASK})
 
 
 def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields: Any) -> Job:
@@ -210,9 +224,10 @@ async def save(transition: Transition, patience: float = 0) -> None:
         raise LeaseLost
 
 
-def retry_delay(task: JobTask, retried: int) -> timedelta:
+def retry_delay(job: Job, retried: int) -> timedelta:
     """How long the queue waits after an attempt that failed; `retried` is 0 for the first."""
-    return timedelta(milliseconds=broker.retry.delay_ms(retried, task.retry_delay, {}, 0))
+    expression = job.options.get("retry_delay", "")
+    return timedelta(milliseconds=broker.retry.delay_ms(retried, expression, {}, 0))
 
 
 NO_SITE = (
@@ -264,10 +279,12 @@ class JobBackend(BaseTaskBackend):
 
     def enqueue(self, task: Task, args: Any, kwargs: Any) -> JobResult:
         """Save a job and publish its message; PublishError if the queue does not take it."""
+        self.validate_task(task)
         return self.publish(new_job(task, args, kwargs), task)
 
     async def aenqueue(self, task: Task, args: Any, kwargs: Any) -> JobResult:
         """Do the same without holding a thread or a database connection."""
+        self.validate_task(task)
         return await self.apublish(new_job(task, args, kwargs), task)
 
     def publish(self, job: Job, task: JobTask) -> JobResult:

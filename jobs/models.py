@@ -53,6 +53,16 @@ class Transition(NamedTuple):
     after: dict[str, Any]
 
 
+class Status(models.TextChoices):
+    NOT_SENT = "not_sent", "not sent"
+    QUEUED = "queued", "queued"
+    RUNNING = "running", "running"
+    WAITING = "waiting", "waiting for the next attempt"
+    SUCCEEDED = "succeeded", "succeeded"
+    FAILED = "failed", "failed"
+    CANCELLED = "cancelled", "cancelled"
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     def owned_by(self, owner: str) -> Self:
         """The jobs of one visitor, newest first."""
@@ -62,15 +72,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 class Job(models.Model):
     """A task's arguments, progress and outcome. The README draws the states."""
 
-    class Status(models.TextChoices):
-        NOT_SENT = "not_sent", "not sent"
-        QUEUED = "queued", "queued"
-        RUNNING = "running", "running"
-        WAITING = "waiting", "waiting for the next attempt"
-        SUCCEEDED = "succeeded", "succeeded"
-        FAILED = "failed", "failed"
-        CANCELLED = "cancelled", "cancelled"
-
+    Status = Status
     ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
     PUBLISHABLE = (Status.NOT_SENT, Status.FAILED, Status.CANCELLED)
 
@@ -132,13 +134,13 @@ class Job(models.Model):
         if self.status not in self.PUBLISHABLE:
             return None
         messages = [*self.messages, {"id": message_id, "at": round(now.timestamp(), 3)}]
-        return self.move(self.Status.QUEUED, messages=messages, error="", finished_at=None)
+        return self.move(self.status, Status.QUEUED, messages=messages, error="", finished_at=None)
 
     def refuse(self, error: str) -> Transition | None:
         """Not sent, failed or cancelled, and it stays so: the queue has not taken the message."""
         if self.status not in self.PUBLISHABLE:
             return None
-        return self.move(self.Status(self.status), error=error)
+        return self.move(self.status, Status(self.status), error=error)
 
     def claim(self, arrival: Arrival) -> Transition | Refusal:
         """To running: a message has come, and no other attempt holds the job.
@@ -149,15 +151,16 @@ class Job(models.Model):
         if self.task != arrival.task:
             return Refusal(f"the job's task is {self.task}", for_good=True)
         known = arrival.message_id in [message["id"] for message in self.messages]
-        if self.status in {self.Status.SUCCEEDED, self.Status.CANCELLED} or (
-            self.status == self.Status.FAILED and known
+        if self.status in {Status.SUCCEEDED, Status.CANCELLED} or (
+            self.status == Status.FAILED and known
         ):
-            return Refusal(f"the job has {self.status}")
-        if self.status == self.Status.RUNNING and self.lease_left(arrival.now) > timedelta():
+            return Refusal(f"the job has ended: {self.status}")
+        if self.status == Status.RUNNING and self.lease_left(arrival.now) > timedelta():
             return Refusal("another attempt holds the job", held_until=self.lease_expires_at)
         message = {"id": arrival.message_id, "at": round(arrival.now.timestamp(), 3)}
         return self.move(
-            self.Status.RUNNING,
+            self.status,
+            Status.RUNNING,
             messages=self.messages if known else [*self.messages, message],
             attempts=arrival.attempt,
             workers=[*self.workers, arrival.worker],
@@ -175,29 +178,28 @@ class Job(models.Model):
     def note(self, text: str, now: datetime) -> Transition:
         """Running to running: the next step is done."""
         self.steps_done += 1
-        entry = {"number": self.steps_done, "at": round(now.timestamp(), 3), "text": text}
-        self.log = [*self.log, entry]
+        at, text = round(now.timestamp(), 3), text.replace("\0", "")  # PostgreSQL takes no NUL
+        self.log = [*self.log, {"number": self.steps_done, "at": at, "text": text}]
         return self.renew(now)
 
     def renew(self, now: datetime) -> Transition:
         """Running to running: hold the job a while longer."""
         noted = {"steps_done": self.steps_done, "log": self.log}
-        return self.move(self.Status.RUNNING, **noted, lease_expires_at=now + LEASE)
+        return self.move(Status.RUNNING, Status.RUNNING, **noted, lease_expires_at=now + LEASE)
 
-    def succeed(self, return_value: Any, now: datetime) -> Transition:
+    def succeed(self, value: Any, now: datetime) -> Transition:
         """Running to succeeded: the task has returned."""
-        values = {"return_value": return_value, "error": "", "finished_at": now}
-        return self.end_attempt(self.Status.SUCCEEDED, **values)
+        return self.end_attempt(Status.SUCCEEDED, return_value=value, error="", finished_at=now)
 
     def wait(self, error: str, errors: list[Any], next_attempt_at: datetime) -> Transition:
         """Running to waiting: the attempt has failed, and the queue will deliver again."""
         values = {"error": error, "errors": errors, "next_attempt_at": next_attempt_at}
-        return self.end_attempt(self.Status.WAITING, **values)
+        return self.end_attempt(Status.WAITING, **values)
 
     def give_up(self, error: str, errors: list[Any], now: datetime) -> Transition:
         """Running to failed: the task says that no further attempt can help."""
         values = {"error": error, "errors": errors, "finished_at": now}
-        return self.end_attempt(self.Status.FAILED, **values)
+        return self.end_attempt(Status.FAILED, **values)
 
     def fail(self, error: str, message_id: str, now: datetime) -> Transition | None:
         """Any state that has not ended to failed: the queue has given up on the message.
@@ -207,27 +209,28 @@ class Job(models.Model):
         if self.has_ended or message_id in [message["id"] for message in self.messages[:-1]]:
             return None
         return self.move(
-            self.Status.FAILED,
+            self.status,
+            Status.FAILED,
             error=self.error or error,
             finished_at=now,
             next_attempt_at=None,
-            lease_token="",
         )
 
     def cancel(self, now: datetime) -> Transition | None:
         """Not sent, queued or waiting to cancelled: its owner has changed their mind."""
-        if self.has_ended or self.status == self.Status.RUNNING:
+        if self.has_ended or self.status == Status.RUNNING:
             return None
-        return self.move(self.Status.CANCELLED, finished_at=now, next_attempt_at=None)
+        return self.move(self.status, Status.CANCELLED, finished_at=now, next_attempt_at=None)
 
     def end_attempt(self, status: Status, **values: Any) -> Transition:
-        """Leave running: give the lease back, and keep the steps noted so far."""
-        return self.move(status, steps_done=self.steps_done, log=self.log, lease_token="", **values)
+        """Leave running, and the lease with it; keep the steps noted so far."""
+        noted = {"steps_done": self.steps_done, "log": self.log}
+        return self.move(Status.RUNNING, status, **noted, **values)
 
-    def move(self, status: Status, **values: Any) -> Transition:
+    def move(self, old: str, new: Status, **values: Any) -> Transition:
         """Set a new status and values here; the row follows if nobody was faster."""
-        before = {"id": self.id, "status": self.status, "lease_token": self.lease_token}
-        after = {"status": status, **values}
+        before = {"id": self.id, "status": old, "lease_token": self.lease_token}
+        after = {"status": new, **values}
         for name, value in after.items():
             setattr(self, name, value)
         return Transition(before, after)
@@ -240,15 +243,9 @@ def claim_jobs(arrivals: list[Arrival]) -> list[Job | Refusal]:
     """
     jobs = locked_jobs(arrival.job_id for arrival in arrivals)
     unknown = Refusal("there is no such job", for_good=True)
-    claims = [
-        jobs[arrival.job_id].claim(arrival) if arrival.job_id in jobs else unknown
-        for arrival in arrivals
-    ]
+    claims = [jobs[a.job_id].claim(a) if a.job_id in jobs else unknown for a in arrivals]
     save_transitions([claim for claim in claims if isinstance(claim, Transition)])
-    return [
-        claim if isinstance(claim, Refusal) else jobs[arrival.job_id]
-        for claim, arrival in zip(claims, arrivals, strict=True)
-    ]
+    return [jobs[c.before["id"]] if isinstance(c, Transition) else c for c in claims]
 
 
 class Failure(NamedTuple):
@@ -262,13 +259,15 @@ class Failure(NamedTuple):
 def fail_jobs(failures: list[Failure]) -> list[Job | None]:
     """End the jobs of messages that no attempt could deliver; None where there is nothing to do."""
     jobs = locked_jobs(failure.job_id for failure in failures)
-    moves = {}
-    for job_id, message_id, error in failures:
-        job = jobs.get(job_id)
-        if job and (transition := job.fail(error, message_id, timezone.now())):
-            moves[job_id] = transition
-    save_transitions(list(moves.values()))
-    return [jobs[failure.job_id] if failure.job_id in moves else None for failure in failures]
+    transitions = [
+        jobs[job_id].fail(error, message_id, timezone.now()) if job_id in jobs else None
+        for job_id, message_id, error in failures
+    ]
+    saved = save_transitions(transitions)
+    return [
+        jobs[failure.job_id] if ended else None
+        for failure, ended in zip(failures, saved, strict=True)
+    ]
 
 
 def store_jobs(jobs: list[Job]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from django.db import connections
 from django.http import HttpRequest, JsonResponse
-from django.tasks.exceptions import TaskResultDoesNotExist
+from django.tasks.exceptions import TaskException
 from django.tasks.signals import task_finished, task_started
 from django.utils import timezone
 from django.utils.json import normalize_json
@@ -41,7 +41,6 @@ from jobs.interface import (
     new_job,
     retry_delay,
     save,
-    task_of,
 )
 from jobs.models import (
     LEASE,
@@ -90,21 +89,21 @@ async def receive(request: HttpRequest, delivery: Delivery, endpoint: str) -> Js
 
 async def run(task: JobTask, job: Job, retried: int, log: dict[str, Any]) -> JsonResponse:
     """Make one attempt at a claimed job. However it ends, the job's row says how it goes on."""
-    result = JobResult.of(job, task)
-    await announce(task_started, result)
     lease = asyncio.create_task(keep_lease(job))
     try:
+        result = JobResult.of(job, task.as_enqueued(job))
+        await announce(task_started, result)
         value = await call(task, result)
         await save(job.succeed(normalize_json(value), timezone.now()))
     except asyncio.CancelledError:
         cut_off(job, retried, log)
         raise
     except (Exception, SystemExit) as error:  # whatever a task raises
-        return await attempt_failed(job, error, retried, log)
+        return await attempt_failed(task, job, error, retried, log)
     finally:
         lease.cancel()
     logger.info("succeeded", extra=log)
-    await announce(task_finished, JobResult.of(job, task))
+    await announce(task_finished, JobResult.of(job, result.task))
     return JsonResponse({"success": True})
 
 
@@ -140,7 +139,7 @@ async def keep_lease(job: Job) -> None:
 
 
 async def attempt_failed(
-    job: Job, error: BaseException, retried: int, log: dict[str, Any]
+    task: JobTask, job: Job, error: BaseException, retried: int, log: dict[str, Any]
 ) -> JsonResponse:
     """Record what a task has raised, and tell the queue whether to deliver again."""
     if isinstance(error, LeaseLost):
@@ -149,7 +148,7 @@ async def attempt_failed(
     if isinstance(error, GiveUp):
         await writer.write(save_transitions, job.give_up(*described(job, error), timezone.now()))
         logger.warning("gave up", extra=log | {"error": job.error})
-        await announce(task_finished, JobResult.of(job))
+        await announce(task_finished, JobResult.of(job, task))
         return never(job.error)
     await writer.write(save_transitions, put_back(job, error, retried))
     expected = isinstance(error, TryAgain)
@@ -168,7 +167,7 @@ def cut_off(job: Job, retried: int, log: dict[str, Any]) -> None:
 def put_back(job: Job, error: BaseException, retried: int) -> Transition:
     """Give a job back for the next attempt, which comes when the task or the queue says."""
     after = error.after if isinstance(error, TryAgain) else None
-    delay = retry_delay(task_of(job), retried) if after is None else after
+    delay = retry_delay(job, retried) if after is None else after
     return job.wait(*described(job, error), timezone.now() + delay)
 
 
@@ -177,12 +176,13 @@ def described(job: Job, error: BaseException) -> tuple[str, list[dict[str, Any]]
     step = f"step {job.steps_done + 1}: " if job.steps_total else ""
     expected = isinstance(error, TryAgain | GiveUp)
     text = step + (str(error) if expected else "".join(format_exception_only(error)).strip())
+    text = text.replace("\0", "")  # PostgreSQL takes no NUL
     entry = {
         "attempt": job.attempts,
         "at": round(timezone.now().timestamp(), 3),
         "text": text,
         "exception": f"{type(error).__module__}.{type(error).__qualname__}",
-        "traceback": "".join(format_exception(error))[-LONGEST_TRACEBACK:],
+        "traceback": "".join(format_exception(error))[-LONGEST_TRACEBACK:].replace("\0", ""),
     }
     return text, [*job.errors, entry][-MOST_ERRORS:]
 
@@ -204,6 +204,8 @@ async def store_job(task: JobTask, payload: dict[str, Any], delivery: Delivery) 
 
     ValueError if its arguments are not the task's.
     """
+    if not delivery.message_id:
+        raise ValueError("a message without a job_id must have an Upstash-Message-Id")
     args, kwargs = payload.get("args", []), payload.get("kwargs", {})
     try:
         signature(task.func).bind(*([None] if task.takes_context else []), *args, **kwargs)
@@ -233,7 +235,7 @@ async def job_failed(request: HttpRequest, delivery: Delivery) -> JsonResponse:
     job = await writer.write(fail_jobs, Failure(job_id, message_id, error))
     logger.warning("job failed", extra={"job": job_id, "ended": job is not None})
     if job:
-        with suppress(TaskResultDoesNotExist):  # the task may have been removed meanwhile
+        with suppress(TaskException):  # the task may have been removed meanwhile
             await announce(task_finished, JobResult.of(job))
     return JsonResponse({"success": True})
 

@@ -126,5 +126,4 @@ def signed(view: View) -> View:
 
 def count(text: str) -> int:
     """A header's small number; 0 for anything else, as headers are not signed."""
-    plausible = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
-    return int(text) if plausible else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else 0
