@@ -10,7 +10,8 @@ from collections.abc import Collection
 from django.conf import settings
 
 from broker import lanes, wakeup
-from broker.models import WAITING, Event, Message, State
+from broker.models import WAITING, Event, Message, State, now_ms
+from groupcommit.statements import one_by_one
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -20,9 +21,15 @@ def kept_until(now: int) -> int:
     return now + int(settings.BROKER_LOG_DAYS) * DAY_MS
 
 
+@lanes.locked
+@one_by_one
+def cancel_now(messages: Collection[int]) -> int:
+    """Cancel messages by primary key; return how many could still be cancelled."""
+    return cancel(messages, now_ms())
+
+
 def cancel(messages: Collection[int], now: int) -> int:
-    """Cancel messages by primary key, in a transaction; how many there were to cancel."""
-    lanes.lock()
+    """The same at a given moment, in a transaction that has the lanes' lock."""
     chosen = Message.objects.filter(id__in=messages, state__in=[*WAITING, State.ACTIVE])
     states = dict(chosen.select_for_update().order_by("id").values_list("id", "state"))
     Event.objects.log(list(states), State.CANCEL_REQUESTED, now)

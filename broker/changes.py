@@ -11,7 +11,7 @@ from django.db import transaction
 
 from broker import lanes
 from broker.errors import PublishError
-from groupcommit.writer import begin_with, writer
+from groupcommit.writer import writer
 
 type Refusable[A] = Callable[[list[A]], list[PublishError | None]]
 
@@ -30,10 +30,9 @@ def refusable[A](change: Callable[[A], None]) -> Refusable[A]:
             return refusal
         return None
 
-    @begin_with(lanes.lock_for_all)
+    @lanes.locked
     @functools.wraps(change)
     def over_list(arguments: list[A]) -> list[PublishError | None]:
-        lanes.lock()
         return [refusal_of(argument) for argument in arguments]
 
     return over_list

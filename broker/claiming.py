@@ -14,7 +14,6 @@ from broker.accounts import current_keys
 from broker.cancelling import end_canceled
 from broker.models import CARRIED, Event, Message, Row, State
 from groupcommit.statements import one_by_one, places, update_all
-from groupcommit.writer import begin_with
 
 LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
 GIVEN_BACK = "the attempt was given up: its dispatcher stopped"
@@ -54,11 +53,10 @@ def claim(wanted: Wanted) -> Claim:
     return answer(begin(due, wanted, "due_at <= %s", [wanted.now]), wanted)
 
 
-@begin_with(lanes.lock_for_all)
+@lanes.locked
 @one_by_one
 def claim_from_lanes(wanted: Wanted) -> Claim:
     """Publish what is scheduled, let the lanes run, and claim whom they let go."""
-    lanes.lock()
     if schedules.publish_due(wanted.now):
         wakeup.on_commit()
     join_lanes(wanted)

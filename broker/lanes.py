@@ -6,10 +6,11 @@ takes from the front of each as many as it lets through. A queue gives a message
 it keeps through retries and hands to its callbacks; a key counts attempts in flight and starts
 per window.
 
-Everything here runs in a transaction that has called `lock` first.
+A transaction needs the lock for what is done here. `enter` takes it; a write of the writer's
+is declared `locked` or `locked_for`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from django.db.models.functions import Coalesce
 from broker.errors import LimitReached
 from broker.models import CARRIED, FlowControl, Message, Queue
 from groupcommit.statements import insert_all, update_all, update_returning
+from groupcommit.writer import LockedWrite, Write
 
 # Any number, the same everywhere: PostgreSQL's name for "the lanes".
 LOCK = 7_180_317
@@ -35,9 +37,21 @@ def lock() -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
-def lock_for_all(arguments: list[Any]) -> None:
-    """Lock before a batch of writes that all need it."""
-    lock()
+def locked[A, R](write: Write[A, R]) -> LockedWrite[A, R]:
+    """Have the lock taken before a write, and before anything else of its batch."""
+    return LockedWrite(write, lambda arguments: lock())
+
+
+def locked_for[A, R](
+    messages_of: Callable[[Any], Iterable[Message]],
+) -> Callable[[Write[A, R]], LockedWrite[A, R]]:
+    """The same, but only if one of the messages in the write's arguments has a lane."""
+
+    def lock_if_laned(arguments: list[A]) -> None:
+        if any(message.has_lane for argument in arguments for message in messages_of(argument)):
+            lock()
+
+    return lambda write: LockedWrite(write, lock_if_laned)
 
 
 def enter(messages: Iterable[Message]) -> None:

@@ -16,7 +16,6 @@ from broker.models import Event, Message, State, UrlGroup, now_ms
 from broker.options import NAME, Options, checked_name, checked_options, read_fields, yes
 from groupcommit.statements import insert_all
 from groupcommit.transactions import write_transaction
-from groupcommit.writer import begin_with
 
 
 class Publication(NamedTuple):
@@ -137,12 +136,7 @@ def store(messages: list[Message]) -> list[Receipt]:
     return receipts
 
 
-def lock_if_laned(lists: list[list[Message]]) -> None:
-    if any(message.has_lane for messages in lists for message in messages):
-        lanes.lock()
-
-
-@begin_with(lock_if_laned)
+@lanes.locked_for(list)
 def store_lists(lists: list[list[Message]]) -> list[list[Receipt]]:
     """Store several lists of messages at once; the receipts of each. For the writer."""
     receipts = iter(store([message for messages in lists for message in messages]))

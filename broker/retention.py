@@ -11,7 +11,6 @@ from broker import lanes
 from broker.cancelling import DAY_MS
 from broker.models import DeadLetter, Event, FlowControl, Message, Queue
 from groupcommit.statements import one_by_one
-from groupcommit.writer import begin_with
 
 AT_ONCE = 300
 
@@ -31,11 +30,10 @@ def sweep(now: int) -> bool:
     return len(old) == AT_ONCE or len(old_letters) == AT_ONCE
 
 
-@begin_with(lanes.lock_for_all)
+@lanes.locked
 @one_by_one
 def sweep_lanes(now: int) -> None:
     """Forget deleted queues that are empty, and keys that nobody has used for days."""
-    lanes.lock()
     unfinished = Message.objects.filter(expires_at__isnull=True)
     for queue in Queue.objects.filter(deleted=True)[:AT_ONCE]:
         if not unfinished.filter(account=queue.account, queue_name=queue.name).exists():

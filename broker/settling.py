@@ -17,7 +17,6 @@ from broker.models import DeadLetter, Event, Message, State
 from broker.publishing import store
 from broker.retry import delay_ms
 from groupcommit.statements import insert_all, update_returning
-from groupcommit.writer import begin_with
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +39,9 @@ class Settlement(NamedTuple):
         return State.RETRY, now + delay_ms(message.retried, expression, outcome.header, now)
 
 
-def lock_if_laned(settlements: list[Settlement]) -> None:
-    if any(settlement.message.has_lane for settlement in settlements):
-        lanes.lock()
-
-
-@begin_with(lock_if_laned)
+@lanes.locked_for(lambda settlement: [settlement.message])
 def settle_all(settlements: list[Settlement]) -> list[bool]:
     """Write down what became of attempts; False where the claim had been lost."""
-    lock_if_laned(settlements)
     verdicts = [settlement.verdict() for settlement in settlements]
     moved = move(settlements, verdicts)
     settled = [settlement for settlement in settlements if settlement.message.pk in moved]

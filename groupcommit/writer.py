@@ -11,6 +11,7 @@ returns a result for each. So a batch is a handful of statements however many wa
 """
 
 import asyncio
+import functools
 import logging
 import queue
 import sys
@@ -43,18 +44,21 @@ DEADLOCK = "40P01"
 DEADLOCK_TRIES = 5
 
 
-def begin_with[A, R](lock: Callable[[list[A]], None]) -> Callable[[Write[A, R]], Write[A, R]]:
-    """Have `lock` called with a write's arguments before anything else of its batch.
+class LockedWrite[A, R]:
+    """A write that needs a lock; `lock` gets the same arguments and may find it needs none.
 
-    For a lock that others hold while they wait for rows: a batch that has rows already and
-    then asked for it would never get it, nor would they get their rows.
+    Called by itself, it takes the lock and writes. In a batch, the writer takes the locks of
+    all writes before the first of them runs: a transaction that locks rows and then waits for
+    this lock deadlocks with one that holds the lock and waits for the rows.
     """
 
-    def mark(write: Write[A, R]) -> Write[A, R]:
-        write.begin = lock  # type: ignore[attr-defined]
-        return write
+    def __init__(self, write: Write[A, R], lock: Callable[[list[A]], None]) -> None:
+        self.write, self.lock = write, lock
+        functools.update_wrapper(self, write)
 
-    return mark
+    def __call__(self, arguments: list[A]) -> list[R]:
+        self.lock(arguments)
+        return self.write(arguments)
 
 
 class Pending(NamedTuple):
@@ -146,10 +150,11 @@ def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
     try:
         with write_transaction():
             for write, callers in by_write.items():
-                if begin := getattr(write, "begin", None):
-                    begin([caller.argument for caller in callers])
+                if isinstance(write, LockedWrite):
+                    write.lock([caller.argument for caller in callers])
             for write, callers in by_write.items():
-                results = write([caller.argument for caller in callers])
+                run = write.write if isinstance(write, LockedWrite) else write
+                results = run([caller.argument for caller in callers])
                 answers += zip(callers, results, strict=True)
     except Exception as error:
         if tries_left and getattr(error.__cause__, "sqlstate", "") == DEADLOCK:

@@ -363,6 +363,8 @@ async def test_dispatcher_outlives_a_turn_that_raises(start, settings):
         return NOW
 
     start(destination, clock)
+    while failures:
+        await asyncio.sleep(0.001)
     await published()
     await destination.get(seconds=5)
 
