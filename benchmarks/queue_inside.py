@@ -19,9 +19,11 @@ from django.conf import settings  # noqa: E402
 from django.test import Client  # noqa: E402
 
 from benchmarks.queue_filling import fill  # noqa: E402
+from broker.clock import now_ms  # noqa: E402
 from broker.delivery import Outcome  # noqa: E402
 from broker.dispatcher import Dispatcher  # noqa: E402
-from broker.models import Message, new_message_id, now_ms  # noqa: E402
+from broker.ids import new_message_id  # noqa: E402
+from broker.models import Message  # noqa: E402
 from broker.publishing import publish, read_message, store  # noqa: E402
 from groupcommit.writer import writer  # noqa: E402
 

@@ -7,18 +7,11 @@ DELIVERED if it was accepted, else CANCELED. Neither becomes a dead letter.
 
 from collections.abc import Collection
 
-from django.conf import settings
-
 from broker import lanes, wakeup
-from broker.models import WAITING, Event, Message, State, now_ms
+from broker.clock import now_ms
+from broker.models import WAITING_STATES, Event, Message, State
+from broker.retention import kept_until
 from groupcommit.statements import one_by_one
-
-DAY_MS = 24 * 3600 * 1000
-
-
-def kept_until(now: int) -> int:
-    """Until when a message that is over by now is kept, with its log."""
-    return now + int(settings.BROKER_LOG_DAYS) * DAY_MS
 
 
 @lanes.locked
@@ -30,7 +23,7 @@ def cancel_now(messages: Collection[int]) -> int:
 
 def cancel(messages: Collection[int], now: int) -> int:
     """The same at a given moment, in a transaction that has the lanes' lock."""
-    chosen = Message.objects.filter(id__in=messages, state__in=[*WAITING, State.ACTIVE])
+    chosen = Message.objects.filter(id__in=messages, state__in=[*WAITING_STATES, State.ACTIVE])
     states = dict(chosen.select_for_update().order_by("id").values_list("id", "state"))
     Event.objects.log(list(states), State.CANCEL_REQUESTED, now)
     end_canceled([pk for pk, state in states.items() if state != State.ACTIVE], now)
@@ -42,7 +35,9 @@ def end_canceled(messages: Collection[int], now: int) -> None:
     """End messages that wait, or whose attempt was lost after they had been canceled."""
     if not messages:
         return
-    ending = Message.objects.filter(id__in=messages, state__in=[*WAITING, State.CANCEL_REQUESTED])
+    ending = Message.objects.filter(
+        id__in=messages, state__in=[*WAITING_STATES, State.CANCEL_REQUESTED]
+    )
     fields = ("id", "account", "queue_name", "flow_control_key")
     laned = [message for message in ending.only(*fields) if message.has_lane]
     ending.update(
@@ -52,7 +47,7 @@ def end_canceled(messages: Collection[int], now: int) -> None:
         slot=None,
         runs_in=None,
         claimed_by="",
-        expires_at=kept_until(now),
+        expires_at=kept_until(State.CANCELED, now),
     )
     Event.objects.log(list(messages), State.CANCELED, now)
     if laned:

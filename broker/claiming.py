@@ -12,7 +12,7 @@ from django.db import connection
 from broker import lanes, schedules, wakeup
 from broker.accounts import current_keys
 from broker.cancelling import end_canceled
-from broker.models import CARRIED, Event, Message, Row, State
+from broker.models import CLAIMED_STATES, Event, Message, Row, State
 from groupcommit.statements import one_by_one, places, update_all
 
 LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
@@ -165,7 +165,9 @@ def next_due_at(dispatcher: str, now: int) -> int | None:
 
 def renew(dispatcher: str, now: int, lease_ms: int) -> int:
     """Prolong every claim a dispatcher holds; how many those are."""
-    held = Message.objects.filter(state__in=CARRIED, claimed_by=dispatcher, due_at__isnull=False)
+    held = Message.objects.filter(
+        state__in=CLAIMED_STATES, claimed_by=dispatcher, due_at__isnull=False
+    )
     return held.update(due_at=now + lease_ms)
 
 

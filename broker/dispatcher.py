@@ -21,8 +21,9 @@ from django.db import OperationalError
 
 from broker import delivery, wakeup
 from broker.claiming import Claim, Wanted, claim, claim_from_lanes, give_back, renew
+from broker.clock import now_ms
 from broker.delivery import Outcome
-from broker.models import Message, Pulse, now_ms, remove_stale_pulses
+from broker.models import Message, Pulse, remove_stale_pulses
 from broker.retention import sweep, sweep_lanes
 from broker.settling import Settlement, settle_all
 from groupcommit.statements import one_by_one

@@ -19,7 +19,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from broker.errors import LimitReached
-from broker.models import CARRIED, FlowControl, Message, Queue
+from broker.models import CLAIMED_STATES, FlowControl, Message, Queue
 from groupcommit.statements import insert_all, update_all, update_returning
 from groupcommit.writer import LockedWrite, Write
 
@@ -210,7 +210,7 @@ def choose(queue: Queue, room: int) -> list[tuple[int, str | None]]:
     fields = ("id", "flow_control_key", "slot")
     standing = Message.objects.filter(account=queue.account, lane=queue.key).order_by("place", "id")
     held = Message.objects.filter(account=queue.account, queue_name=queue.name, slot__isnull=False)
-    gone = Q(state__in=CARRIED) | Q(lane__startswith=f"{FlowControl.kind}:")
+    gone = Q(state__in=CLAIMED_STATES) | Q(lane__startswith=f"{FlowControl.kind}:")
     running = set(held.filter(gone).values_list("slot", flat=True))
     going: list[tuple[int, str | None]] = []
     for message, key, slot in standing.filter(slot__isnull=False).values_list(*fields):

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from django.conf import settings
 
 from broker import lanes, wakeup
-from broker.models import Event, Message, State, UrlGroup, now_ms
+from broker.clock import now_ms
+from broker.models import Event, Message, State, UrlGroup
 from broker.options import NAME, Options, checked_name, checked_options, read_fields, yes
 from groupcommit.statements import insert_all
 from groupcommit.transactions import write_transaction

@@ -8,11 +8,21 @@ https://upstash.com/docs/qstash/overall/pricing
 from django.conf import settings
 
 from broker import lanes
-from broker.cancelling import DAY_MS
-from broker.models import DeadLetter, Event, FlowControl, Message, Queue
+from broker.clock import DAY_MS
+from broker.models import DeadLetter, Event, FlowControl, Message, Queue, State
 from groupcommit.statements import one_by_one
 
 AT_ONCE = 300
+
+
+def kept_until(state: State, now: int) -> int:
+    """Until when a message that has just ended is kept; one that has failed at least as long
+    as its dead letter, so that it can be retried.
+    """
+    days: int = settings.BROKER_LOG_DAYS
+    if state == State.FAILED:
+        days = max(days, settings.BROKER_DEAD_LETTER_DAYS)
+    return now + days * DAY_MS
 
 
 @one_by_one

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-DAY_MS = 24 * 60 * 60 * 1000
+from broker.clock import DAY_MS
+
 DURATION = re.compile(r"(\d+)([smhd])")
 GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -8,13 +8,11 @@ out as messages of their own (callbacks.py), and its lanes are told that there i
 import logging
 from typing import NamedTuple
 
-from django.conf import settings
-
 from broker import callbacks, lanes
-from broker.cancelling import DAY_MS, kept_until
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Event, Message, State
 from broker.publishing import store
+from broker.retention import kept_until
 from broker.retry import delay_ms
 from groupcommit.statements import insert_all, update_returning
 
@@ -88,19 +86,12 @@ def move(settlements: list[Settlement], verdicts: list[tuple[State, int]]) -> di
                 message.retried,
                 state,
                 due_at,
-                expires_at(state, now),
+                kept_until(state, now),
             )
             for (message, _, now), (state, due_at) in zip(settlements, verdicts, strict=True)
         ],
     )
     return {message: State(state) for message, state in rows}
-
-
-def expires_at(state: State, now: int) -> int:
-    """Until when a message is kept: a dead letter may be retried for as long as it is there."""
-    if state == State.FAILED:
-        return max(kept_until(now), now + settings.BROKER_DEAD_LETTER_DAYS * DAY_MS)
-    return kept_until(now)
 
 
 def events_of(settlement: Settlement, state: State, due_at: int) -> list[Event]:

@@ -9,7 +9,7 @@ import hashlib
 
 import jwt
 
-from broker.models import new_id
+from broker.ids import new_id
 
 VALID_SECONDS = 300
 

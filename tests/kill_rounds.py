@@ -24,7 +24,7 @@ from pathlib import Path
 
 import django
 
-from tests.kill_findings import FINAL, Kill, Line, Story, examine, out_of_order
+from tests.kill_findings import Kill, Line, Story, examine, out_of_order
 from tests.postgresql import Cluster, free_port
 from tests.processes import Site, eventually
 
@@ -176,9 +176,9 @@ class Rounds:
 
     def wait_until_settled(self, first: int) -> bool:
         """Whether all messages of the round have come to rest in time."""
-        from broker.models import Message
+        from broker.models import FINAL_STATES, Message
 
-        moving = Message.objects.filter(id__gte=first).exclude(state__in=FINAL)
+        moving = Message.objects.filter(id__gte=first).exclude(state__in=FINAL_STATES)
         try:
             eventually(lambda: not moving.exists(), SETTLING_SECONDS)
         except AssertionError:

@@ -25,9 +25,10 @@ from broker.api.filters import (
 from broker.api.pages import SELECTORS, Page, read_page, read_pair, read_place
 from broker.api.requests import Call, read
 from broker.api.shown import shown_letter
+from broker.clock import now_ms
 from broker.dead_letters import Taking, delete, read_changes, retry
 from broker.errors import NotFound
-from broker.models import DeadLetter, now_ms
+from broker.models import DeadLetter
 from broker.options import checked_options
 from broker.publishing import Receipt
 from groupcommit.writer import writer

@@ -14,9 +14,10 @@ from django.http import JsonResponse
 from broker import flow_control
 from broker.api.requests import Call, read, unquoted
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import NotFound, PublishError
 from broker.flow_control import Change, Standing, pinned, standings
-from broker.models import CARRIED, FlowControl, Message, now_ms
+from broker.models import CLAIMED_STATES, FlowControl, Message
 from broker.options import (
     CONTROL_CHARACTER,
     LARGEST_INTEGER,
@@ -64,7 +65,9 @@ async def show_global_parallelism(call: Call) -> JsonResponse:
     # A claim ends within a lease from now, or two if clocks differ, so only the beginning of
     # the index is read.
     soon = now_ms() + 2000 * int(settings.BROKER_LEASE_SECONDS)
-    carried = Message.objects.filter(account=call.account, state__in=CARRIED, due_at__lte=soon)
+    carried = Message.objects.filter(
+        account=call.account, state__in=CLAIMED_STATES, due_at__lte=soon
+    )
     return JsonResponse(
         {
             "parallelismMax": settings.BROKER_CONCURRENCY,

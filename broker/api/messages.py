@@ -27,7 +27,7 @@ from broker.api.requests import Call, read
 from broker.api.shown import shown_message
 from broker.cancelling import cancel_now
 from broker.errors import NotFound
-from broker.models import WAITING, Message, State
+from broker.models import WAITING_STATES, Message, State
 from groupcommit.writer import writer
 
 KNOWN = [name for name in COLUMNS if name != "messageId"]
@@ -88,7 +88,7 @@ def choose(account: str, selectors: Selectors) -> QuerySet[Message]:
         message_condition(selectors),
         date_condition(selectors, "created_at"),
         account=account,
-        state__in=[*WAITING, State.ACTIVE],
+        state__in=[*WAITING_STATES, State.ACTIVE],
     )
 
 

@@ -12,8 +12,9 @@ from django.http import JsonResponse
 
 from broker import lanes
 from broker.api.requests import Call, read
+from broker.clock import now_ms
 from broker.errors import PublishError, TooLarge
-from broker.models import Message, now_ms
+from broker.models import Message
 from broker.options import checked_options
 from broker.publishing import Publication, Receipt, messages_for, store_lists
 from groupcommit.statements import one_by_one

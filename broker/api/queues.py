@@ -12,8 +12,9 @@ from django.http import JsonResponse
 from broker import queues
 from broker.api.requests import Call, read
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import NotFound, PublishError
-from broker.models import Queue, now_ms
+from broker.models import Queue
 from broker.options import LARGEST_INTEGER, checked_name
 from broker.queues import Change
 

@@ -16,8 +16,9 @@ from broker.api.publish import prepare, read_publication
 from broker.api.requests import Call, read
 from broker.api.shown import present, shown_message
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import NotFound, PublishError
-from broker.models import Message, Schedule, State, now_ms
+from broker.models import Message, Schedule, State
 from broker.options import checked_name, read_fields
 from broker.schedules import publication
 from broker.scheduling import Change

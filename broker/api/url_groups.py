@@ -12,9 +12,10 @@ from django.http import JsonResponse
 from broker import url_groups
 from broker.api.requests import Call, read
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import NotFound, PublishError
 from broker.headers import canonical
-from broker.models import UrlGroup, now_ms
+from broker.models import UrlGroup
 from broker.options import checked_name, checked_options, checked_url, quoted
 from broker.publishing import Publication, message_to
 from broker.url_groups import ANY_URL, Change, EndpointChange

@@ -8,25 +8,15 @@ A publisher's message becomes a `Message` row (message.py), which may stand in a
 from broker.models.accounts import SigningKeys
 from broker.models.lanes import FlowControl, Lane, Queue
 from broker.models.log import DeadLetter, Event
-from broker.models.message import (
-    CARRIED,
-    FINAL,
-    WAITING,
-    Message,
-    Row,
-    State,
-    new_id,
-    new_message_id,
-    now_ms,
-)
+from broker.models.message import CLAIMED_STATES, FINAL_STATES, WAITING_STATES, Message, Row, State
 from broker.models.pulse import Pulse, queue_is_stuck, remove_stale_pulses
 from broker.models.schedules import Schedule
 from broker.models.url_groups import Endpoint, UrlGroup
 
 __all__ = [
-    "CARRIED",
-    "FINAL",
-    "WAITING",
+    "CLAIMED_STATES",
+    "FINAL_STATES",
+    "WAITING_STATES",
     "DeadLetter",
     "Endpoint",
     "Event",
@@ -40,9 +30,6 @@ __all__ = [
     "SigningKeys",
     "State",
     "UrlGroup",
-    "new_id",
-    "new_message_id",
-    "now_ms",
     "queue_is_stuck",
     "remove_stale_pulses",
 ]

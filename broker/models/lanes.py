@@ -10,7 +10,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
-from broker.models.message import now_ms
+from broker.clock import now_ms
 
 
 class Lane(models.Model):

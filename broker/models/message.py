@@ -6,33 +6,15 @@ each by one conditional UPDATE. The states and their arrows are drawn in docs/qu
 
 import functools
 import json
-import secrets
-import time
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models import Q
 
+from broker.clock import now_ms
+from broker.ids import new_message_id
+
 type Row = tuple[Any, ...]
-
-
-def now_ms() -> int:
-    """The present moment in unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def new_id(prefix: str) -> str:
-    """An id that cannot be guessed, such as `sig_0f3a…`: 112 random bits."""
-    return f"{prefix}_{secrets.token_hex(14)}"
-
-
-def new_message_id() -> str:
-    """A message's id: the time, then 96 random bits.
-
-    Ids that grow with time are written side by side in their index, so that storing a message
-    costs the same however many there are.
-    """
-    return f"msg_{now_ms():012x}{secrets.token_hex(12)}"
 
 
 class State(models.TextChoices):
@@ -50,9 +32,9 @@ class State(models.TextChoices):
     CANCELED = "CANCELED"
 
 
-WAITING = (State.CREATED, State.RETRY)
-CARRIED = (State.ACTIVE, State.CANCEL_REQUESTED)
-FINAL = (State.DELIVERED, State.FAILED, State.CANCELED)
+WAITING_STATES = (State.CREATED, State.RETRY)
+CLAIMED_STATES = (State.ACTIVE, State.CANCEL_REQUESTED)
+FINAL_STATES = (State.DELIVERED, State.FAILED, State.CANCELED)
 
 
 class Message(models.Model):

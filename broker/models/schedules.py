@@ -7,7 +7,7 @@ expression says so. What it has published is a message like any other.
 from django.db import models
 from django.db.models import Q
 
-from broker.models.message import now_ms
+from broker.clock import now_ms
 
 
 class Schedule(models.Model):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.models import Message, Schedule, now_ms
+from broker.clock import now_ms
+from broker.models import Message, Schedule
 from broker.schedules import next_moment, publish_due
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer

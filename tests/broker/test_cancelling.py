@@ -4,7 +4,7 @@ import pytest
 
 from broker.cancelling import cancel
 from broker.claiming import Wanted, claim
-from broker.models import FINAL, Message, Queue, State
+from broker.models import FINAL_STATES, Message, Queue, State
 from broker.publishing import publish
 from tests.broker.messages import NOW, new_message, states
 
@@ -35,7 +35,7 @@ def test_message_being_delivered_gets_to_know():
     assert states(message) == ["CREATED", "ACTIVE", "CANCEL_REQUESTED"]
 
 
-@pytest.mark.parametrize("state", [*FINAL, State.CANCEL_REQUESTED])
+@pytest.mark.parametrize("state", [*FINAL_STATES, State.CANCEL_REQUESTED])
 def test_what_is_over_cannot_be_canceled(state):
     message = published(state=state)
     assert cancel([message.pk], NOW) == 0

@@ -4,8 +4,9 @@ import pytest
 
 from broker import queues
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import LimitReached, NotFound
-from broker.models import Queue, now_ms
+from broker.models import Queue
 from broker.queues import Change
 
 

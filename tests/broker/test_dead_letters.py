@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
+from broker.clock import now_ms
 from broker.dead_letters import Taking, retry
 from broker.dispatcher import Dispatcher
-from broker.models import DeadLetter, Message, Queue, State, now_ms
+from broker.models import DeadLetter, Message, Queue, State
 from groupcommit.transactions import write_transaction
 from tests.broker.calls import ask
 from tests.broker.letters import ALL_FIELDS, buried, bury, waiting

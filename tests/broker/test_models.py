@@ -1,6 +1,7 @@
 """The rows: their ids, their logs, the signs of life."""
 
 from broker.claiming import Wanted, claim
+from broker.ids import new_message_id
 from broker.models import (
     DeadLetter,
     Event,
@@ -8,7 +9,6 @@ from broker.models import (
     Pulse,
     Queue,
     State,
-    new_message_id,
     queue_is_stuck,
     remove_stale_pulses,
 )

@@ -4,8 +4,9 @@ import pytest
 from django.db import transaction
 
 from broker import wakeup
+from broker.clock import now_ms
 from broker.errors import PublishError
-from broker.models import Event, Message, now_ms
+from broker.models import Event, Message
 from broker.publishing import publish, read_message, store
 from tests.broker.messages import NOW, new_message, states
 

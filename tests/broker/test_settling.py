@@ -3,13 +3,13 @@
 import pytest
 
 from broker.claiming import Wanted, claim
+from broker.clock import DAY_MS
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Event, Message, State
 from broker.settling import Settlement, settle_all
 from tests.broker.messages import ERROR, NOW, OK, new_message, states
 
 LEASE_MS = 10_000
-DAY_MS = 24 * 3600 * 1000
 LATER = Outcome(503, {"Retry-After": ["7"]}, b"", "HTTP 503")
 
 pytestmark = pytest.mark.django_db

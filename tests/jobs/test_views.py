@@ -8,9 +8,10 @@ from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
 
+from broker.clock import now_ms
 from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
-from broker.models import Event, Message, Pulse, now_ms
+from broker.models import Event, Message, Pulse
 from catcher.models import Entry
 from jobs.interface import new_job
 from jobs.models import Job
