@@ -23,7 +23,7 @@ NOT_MINE = "claimed_by <> %s"
 NO_LANE = "in_lanes IS NULL"
 
 
-class Wanted(NamedTuple):
+class ClaimTerms(NamedTuple):
     """Who claims, when (unix ms), for how long, and how many at most.
 
     Messages to `crowded` hosts are left for later: they hold half of the dispatcher already.
@@ -36,7 +36,7 @@ class Wanted(NamedTuple):
     crowded: tuple[str, ...] = ()
 
 
-class Claim(NamedTuple):
+class ClaimedMessages(NamedTuple):
     """Rows for `Message.from_row`, as the write lock should not wait for Python; each account's
     signing key; and when to claim again, unix ms.
     """
@@ -47,39 +47,39 @@ class Claim(NamedTuple):
 
 
 @one_by_one
-def claim(wanted: Wanted) -> Claim:
+def claim(terms: ClaimTerms) -> ClaimedMessages:
     """Claim messages that stand in no lane."""
-    due = recover(find_due(f"id, state FROM broker_message WHERE {NO_LANE}", wanted), wanted.now)
-    return answer(begin(due, wanted, "due_at <= %s", [wanted.now]), wanted)
+    due = recover(find_due(f"id, state FROM broker_message WHERE {NO_LANE}", terms), terms.now)
+    return claimed_messages(activate(due, terms, "due_at <= %s", [terms.now]), terms)
 
 
 @lanes.locked
 @one_by_one
-def claim_from_lanes(wanted: Wanted) -> Claim:
+def claim_from_lanes(terms: ClaimTerms) -> ClaimedMessages:
     """Publish what is scheduled, let the lanes run, and claim whom they let go."""
-    if schedules.publish_due(wanted.now):
+    if schedules.publish_due(terms.now):
         wakeup.on_commit()
-    join_lanes(wanted)
-    started = lanes.run(wanted.now, wanted.limit)
-    return answer(begin(started, wanted, "lane IS NOT NULL", []), wanted)
+    join_lanes(terms)
+    started = lanes.release(terms.now, terms.limit)
+    return claimed_messages(activate(started, terms, "lane IS NOT NULL", []), terms)
 
 
-def find_due(what: str, wanted: Wanted) -> list[Row]:
+def find_due(what: str, terms: ClaimTerms) -> list[Row]:
     """Messages whose time has come and that nobody else is about to take."""
     skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    if wanted.crowded:
-        what += f" AND host NOT IN {places(1, len(wanted.crowded))}"
+    if terms.crowded:
+        what += f" AND host NOT IN {places(1, len(terms.crowded))}"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {what} AND due_at <= %s AND {NOT_MINE} ORDER BY due_at, id LIMIT %s{skip}",
-            [*wanted.crowded, wanted.now, wanted.dispatcher, wanted.limit],
+            [*terms.crowded, terms.now, terms.dispatcher, terms.limit],
         )
         rows: list[Row] = cursor.fetchall()
     return rows
 
 
-def answer(rows: list[Row], wanted: Wanted) -> Claim:
-    return Claim(rows, current_keys(), next_due_at(wanted.dispatcher, wanted.now))
+def claimed_messages(rows: list[Row], terms: ClaimTerms) -> ClaimedMessages:
+    return ClaimedMessages(rows, current_keys(), next_due_at(terms.dispatcher, terms.now))
 
 
 def recover(due: list[Row], now: int) -> list[int]:
@@ -93,7 +93,7 @@ def recover(due: list[Row], now: int) -> list[int]:
     return [row[0] for row in due if row[1] != State.CANCEL_REQUESTED]
 
 
-def begin(messages: list[int], wanted: Wanted, still: str, values: list[int]) -> list[Row]:
+def activate(messages: list[int], terms: ClaimTerms, still: str, values: list[int]) -> list[Row]:
     """Make messages ACTIVE for a dispatcher where they are `still` to be claimed; their rows."""
     if not messages:
         return []
@@ -105,37 +105,37 @@ def begin(messages: list[int], wanted: Wanted, still: str, values: list[int]) ->
             f" WHERE id IN {places(1, len(messages))} AND {still} AND {NOT_MINE}"
             f" RETURNING {', '.join(Message.columns())}",
             [
-                wanted.dispatcher,
-                wanted.now + wanted.lease_ms,
+                terms.dispatcher,
+                terms.now + terms.lease_ms,
                 *messages,
                 *values,
-                wanted.dispatcher,
+                terms.dispatcher,
             ],
         )
         rows: list[Row] = cursor.fetchall()
-    Event.objects.log([row[0] for row in rows], State.ACTIVE, wanted.now)
+    Event.objects.log([row[0] for row in rows], State.ACTIVE, terms.now)
     return rows
 
 
-def join_lanes(wanted: Wanted) -> None:
+def join_lanes(terms: ClaimTerms) -> None:
     """Send those into their lanes whose time has come: delayed, to be retried, or lost."""
     rows = find_due(
         "id, state, account, queue_name, flow_control_key FROM broker_message WHERE in_lanes = 1",
-        wanted._replace(limit=JOIN_AT_ONCE, crowded=()),
+        terms._replace(limit=JOIN_AT_ONCE, crowded=()),
     )
-    again = set(recover(rows, wanted.now))
+    again = set(recover(rows, terms.now))
     joining = [row for row in rows if row[0] in again]
     if not joining:
         return
     into = [(account, lanes.first_lane(queue, key)) for _, _, account, queue, key in joining]
-    taken = lanes.take_places(into, wanted.now)
+    taken = lanes.take_places(into, terms.now)
     update_all(
         "WITH v(id, lane, place, now) AS ({rows}) UPDATE broker_message SET lane = v.lane,"
         " place = v.place, due_at = NULL, claimed_by = '', runs_in = NULL,"
         " state = CASE WHEN state = 'ACTIVE' THEN 'RETRY' ELSE state END"
         " FROM v WHERE broker_message.id = v.id AND due_at <= v.now",
         [
-            (row[0], lane, place, wanted.now)
+            (row[0], lane, place, terms.now)
             for row, (_, lane), place in zip(joining, into, taken, strict=True)
         ],
     )

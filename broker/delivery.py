@@ -19,10 +19,10 @@ from django.conf import settings
 from multidict import CIMultiDict
 from yarl import URL
 
-from broker.addresses import Addresses, Lookup, Refused
 from broker.connections import LONGEST_HEADER_LINE, MOST_HEADERS, Connection, Request
-from broker.headers import kept, sent
+from broker.headers import request_headers, response_header
 from broker.models import Message
+from broker.resolver import Lookup, PrivateAddress, Resolver
 from broker.signing import sign
 
 USER_AGENT = "Upstash-QStash"
@@ -55,12 +55,12 @@ class Outcome(NamedTuple):
 
 def open_session(limit: int, lookup: Lookup = socket.getaddrinfo) -> aiohttp.ClientSession:
     """The one session of a dispatcher, for as many deliveries at once as it may hold."""
-    addresses = Addresses(lookup)
+    resolver = Resolver(lookup)
     connector = aiohttp.TCPConnector(
         limit=limit,
         keepalive_timeout=KEEPALIVE_SECONDS,
-        resolver=addresses,
-        socket_factory=addresses.make_socket,
+        resolver=resolver,
+        socket_factory=resolver.make_socket,
     )
     # Two things for which aiohttp has no public switch: our side of a connection, and that an
     # attempt is one request, also a GET or PUT when the connection breaks.
@@ -82,7 +82,7 @@ def open_session(limit: int, lookup: Lookup = socket.getaddrinfo) -> aiohttp.Cli
     return session
 
 
-async def attempt(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
+async def deliver(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
     """Deliver a message once. Never raises for what the destination does."""
     longest: float = settings.BROKER_TIMEOUT_SECONDS
     seconds = min(message.timeout_seconds or longest, longest)
@@ -104,7 +104,7 @@ async def attempt(session: aiohttp.ClientSession, message: Message, key: str) ->
         ):
             return Outcome(
                 status=response.status,
-                header=kept(response.headers),
+                header=response_header(response.headers),
                 body=await read_up_to(response, settings.BROKER_RESPONSE_BYTES),
                 error="" if 200 <= response.status <= 299 else f"HTTP {response.status}",
             )
@@ -134,7 +134,7 @@ def requested(url: str) -> tuple[URL, str]:
 
 def headers_for(message: Message, key: str) -> CIMultiDict[str]:
     """The publisher's headers, then ours, which cannot be overridden."""
-    headers = sent(message.header)
+    headers = request_headers(message.header)
     headers["User-Agent"] = USER_AGENT
     headers["Upstash-Message-Id"] = message.message_id
     headers["Upstash-Retried"] = str(message.retried)
@@ -162,8 +162,9 @@ async def read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
 def reason(error: Exception) -> str:
     """What went wrong, as a line that any database can store."""
     text = str(error) or type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Refused):
-        text = str(error.os_error.strerror)
+    refused = getattr(error, "os_error", None)
+    if isinstance(refused, PrivateAddress):
+        text = str(refused.strerror)
     elif isinstance(error, aiohttp.ServerDisconnectedError):
         text = "the connection was closed before there was an answer"
     elif isinstance(error, aiohttp.ClientResponseError):

@@ -2,7 +2,7 @@
 
 HTTP's values are bytes, a row holds text. Bytes that are UTF-8 are kept as that text; any other
 byte becomes a character of Unicode's private area until delivery makes it the same byte again.
-What a destination answers comes back through `kept`, cut to a size.
+What a destination answers comes back through `response_header`, cut to a size.
 """
 
 import re
@@ -50,7 +50,7 @@ def header_bytes(text: bytes) -> bytes:
     return PRIVATE_CHARACTER.sub(lambda found: bytes([ord(found[0].decode()) - PRIVATE]), text)
 
 
-def sent(header: dict[str, list[str]]) -> CIMultiDict[str]:
+def request_headers(header: dict[str, list[str]]) -> CIMultiDict[str]:
     """A row's headers as aiohttp takes them, without those that are not the publisher's to set."""
     return CIMultiDict(
         (name, value)
@@ -60,7 +60,7 @@ def sent(header: dict[str, list[str]]) -> CIMultiDict[str]:
     )
 
 
-def kept(headers: CIMultiDictProxy[str]) -> dict[str, list[str]]:
+def response_header(headers: CIMultiDictProxy[str]) -> dict[str, list[str]]:
     """A response's headers as {canonical name: [value, …]}, as many as fit in 16 KiB.
 
     One that does not fit is left out, and later ones may still fit. Bytes that are no text

@@ -1,13 +1,13 @@
-"""Let messages go that stand in line: a queue's in order, a flow control key's within limits.
+"""Let messages start that wait in a lane: a queue's in order, a flow control key's within limits.
 
-A message with a queue or a flow control key is not claimed where it lies: when its time has
-come it joins its lane, first the queue's, then the key's. Whoever runs the lanes (claiming.py)
-takes from the front of each as many as it lets through. A queue gives a message a slot, which
-it keeps through retries and hands to its callbacks; a key counts attempts in flight and starts
-per window.
+A message with a queue or a flow control key is not claimed like any other: when its time has
+come it joins its lane, first the queue's, then the key's. A dispatcher that claims from lanes
+(claiming.py) has each release as many messages as it allows, the first in the lane first. A
+queue gives a message a slot, which the message keeps through retries and passes to its
+callbacks; a key counts the attempts in flight, and the starts in a window of time.
 
-A transaction needs the lock for what is done here. `enter` takes it; a write of the writer's
-is declared `locked` or `locked_for`.
+A transaction must have the lock for all that is done here. `enter` takes it; a write that the
+writer runs is declared `locked` or `locked_for`.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ from groupcommit.writer import LockedWrite, Write
 LOCK = 7_180_317
 LANES_AT_ONCE = 20
 
-type Lane = tuple[str, str]  # account, name
+type LaneKey = tuple[str, str]  # account, name
 
 
 def lock() -> None:
@@ -123,15 +123,15 @@ def make_lanes(messages: list[Message]) -> None:
         )
 
 
-def take_places(lanes: list[Lane], now: int) -> list[int]:
+def take_places(lanes: list[LaneKey], now: int) -> list[int]:
     """The next places of lanes, named as `Message.lane` does, in the order asked for.
 
     Each of these lanes is due from now on.
     """
-    wanted: dict[Lane, int] = {}
+    wanted: dict[LaneKey, int] = {}
     for lane in lanes:
         wanted[lane] = wanted.get(lane, 0) + 1
-    last: dict[Lane, int] = {}
+    last: dict[LaneKey, int] = {}
     for model in (Queue, FlowControl):
         rows = [
             (account, key.removeprefix(f"{model.kind}:"), count, now)
@@ -172,19 +172,19 @@ def mark_due(messages: Iterable[Message], now: int) -> None:
             )
 
 
-def run(now: int, room: int) -> list[int]:
+def release(now: int, room: int) -> list[int]:
     """Which messages may start now, at most `room`, from all lanes that are due."""
     started: list[int] = []
     for queue in Queue.objects.filter(due_at__lte=now).order_by("due_at", "id")[:LANES_AT_ONCE]:
-        started += run_queue(queue, now, room - len(started))
+        started += release_from_queue(queue, now, room - len(started))
     for flow in FlowControl.objects.filter(due_at__lte=now).order_by("due_at", "id")[
         :LANES_AT_ONCE
     ]:
-        started += run_flow(flow, now, room - len(started))
+        started += release_from_flow(flow, now, room - len(started))
     return started
 
 
-def run_queue(queue: Queue, now: int, room: int) -> list[int]:
+def release_from_queue(queue: Queue, now: int, room: int) -> list[int]:
     """Let those go that hold a slot, and newcomers in order for the slots that are free.
 
     Those with a flow control key go on to its lane, the others may start.
@@ -222,7 +222,7 @@ def choose(queue: Queue, room: int) -> list[tuple[int, str | None]]:
     return going + list(newcomers[: max(0, min(free, room - len(going)))])
 
 
-def run_flow(flow: FlowControl, now: int, room: int) -> list[int]:
+def release_from_flow(flow: FlowControl, now: int, room: int) -> list[int]:
     """Let as many start as the key's parallelism and rate allow, and note them in its window."""
     counted = flow.started(now)
     free = room

@@ -121,7 +121,7 @@ class Writer:
                 connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
             except Exception as error:
                 logger.exception("the writer stumbled and goes on")
-                answer([(pending, error) for pending in batch])
+                report([(pending, error) for pending in batch])
             time.sleep(min((len(batch) - 1) * REST_SECONDS_PER_WRITE, LONGEST_REST_SECONDS))
 
     def gather(self) -> list[Pending]:
@@ -161,17 +161,17 @@ def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
             commit(batch, tries_left - 1)
             return
         if len(batch) == 1:
-            answer([(batch[0], error)])
+            report([(batch[0], error)])
             return
         if not isinstance(error, Error):
             logger.warning("a write failed, its batch runs again one by one", exc_info=error)
         for pending in batch:
             commit([pending])
     else:
-        answer(answers)
+        report(answers)
 
 
-def answer(answers: list[tuple[Pending, Any]]) -> None:
+def report(answers: list[tuple[Pending, Any]]) -> None:
     """Tell every caller its result; those of one event loop in one call."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
     for pending, result in answers:

@@ -221,10 +221,10 @@ def test_accounts_do_not_share_deduplication_keys(db):
 def test_dispatchers_are_woken_once_the_message_is_there(transactional_db):
     seen: list[int] = []
 
-    def look() -> None:
-        seen.append(Message.objects.count())
+    def listener() -> wakeup.Callback:
+        return lambda: seen.append(Message.objects.count())
 
-    wakeup.listen(look)
+    wakeup.listen(listener)
     publish(new_message())
-    wakeup.unlisten(look)
+    wakeup.unlisten(listener)
     assert seen == [1]

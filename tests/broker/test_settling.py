@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.claiming import Wanted, claim
+from broker.claiming import ClaimTerms, claim
 from broker.clock import DAY_MS
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Event, Message, State
@@ -22,7 +22,7 @@ def claimed(dispatcher: str = "one", now: int = NOW, **fields: object) -> Messag
 
 
 def claim_again(dispatcher: str, now: int) -> Message:
-    [found] = claim([Wanted(dispatcher, now, LEASE_MS, 1)])
+    [found] = claim([ClaimTerms(dispatcher, now, LEASE_MS, 1)])
     return Message.from_row(found.rows[0])
 
 

@@ -293,7 +293,7 @@ async def test_destination_that_cannot_be_reached_is_told_from_the_queues_log(tr
     result = await long_task.aenqueue("http://target.test/")
     job = result.job
     await Job.objects.aupdate(created_at=timezone.now() - timedelta(seconds=3))
-    await Dispatcher(attempt=nobody_there).run_once()
+    await Dispatcher(nobody_there).run_once()
     partial = (await AsyncClient().get(status_of(job))).text
     assert "attempt 2 of 4 in 1 s: Cannot connect to host jobs.example.com" in partial
     assert POLLING.search(partial)

@@ -30,11 +30,11 @@ RECEIVE_BYTES = 32 * 1024
 NAT64 = IPv6Network("64:ff9b::/96")
 
 
-class Refused(OSError):
+class PrivateAddress(OSError):
     """The address is not public, and BROKER_REFUSE_PRIVATE_ADDRESSES is set."""
 
 
-class Addresses(AbstractResolver):
+class Resolver(AbstractResolver):
     """Looks names up, and makes the sockets to what they stand for."""
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo) -> None:
@@ -64,12 +64,15 @@ class Addresses(AbstractResolver):
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def make_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address as `getaddrinfo` describes it; Refused if it is private."""
+        """Make a socket for an address as `getaddrinfo` describes it.
+
+        PrivateAddress if it is private and may not be connected to.
+        """
         family, kind, proto, _, (host, port, *_) = info
         guarded = settings.BROKER_REFUSE_PRIVATE_ADDRESSES and not settings.DEBUG
         if guarded and (host, port) not in self.own and not is_public(ip_address(host)):
             text = f"{host} is not a public address, and this queue delivers to no other"
-            raise Refused(errno.EACCES, text)
+            raise PrivateAddress(errno.EACCES, text)
         made = socket.socket(family, kind, proto)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         return made
