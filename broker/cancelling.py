@@ -1,8 +1,8 @@
-"""Cancel messages: those that wait end here, those being delivered get to know.
+"""Cancel messages: at once while they wait, after the attempt while they are delivered.
 
-A publisher has changed its mind. A message that waits becomes CANCELED at once; one that is
-being delivered becomes CANCEL_REQUESTED, and settling.py ends it when its attempt is over:
-DELIVERED if it was accepted, else CANCELED. Neither becomes a dead letter.
+A message that waits becomes CANCELED here. One that is being delivered becomes
+CANCEL_REQUESTED, and settling.py ends it when its attempt is over: DELIVERED if it was
+accepted, CANCELED if not. Neither becomes a dead letter.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ def cancel_now(messages: Collection[int]) -> int:
 
 
 def cancel(messages: Collection[int], now: int) -> int:
-    """The same at a given moment, in a transaction that has the lanes' lock."""
+    """Do the same at a given moment (unix ms), in a transaction that has the lanes' lock."""
     chosen = Message.objects.filter(id__in=messages, state__in=[*WAITING_STATES, State.ACTIVE])
     states = dict(chosen.select_for_update().order_by("id").values_list("id", "state"))
     Event.objects.log(list(states), State.CANCEL_REQUESTED, now)
@@ -32,7 +32,7 @@ def cancel(messages: Collection[int], now: int) -> int:
 
 
 def end_canceled(messages: Collection[int], now: int) -> None:
-    """End messages that wait, or whose attempt was lost after they had been canceled."""
+    """End messages that wait, or whose attempt was lost after they had been cancelled."""
     if not messages:
         return
     ending = Message.objects.filter(

@@ -1,7 +1,7 @@
-"""Changes that may be refused: of a queue that is not there, or by one schedule too many.
+"""Changes that may be refused: the queue does not exist, or there are too many schedules.
 
-A change is written together with whatever else has gathered at the writer. Should it be
-refused, it is undone without disturbing the others, and whoever asked for it is told why.
+A change is written together with the other writes of a batch. If it is refused, it alone is
+undone, and the caller gets the error.
 """
 
 import functools
@@ -19,7 +19,7 @@ type Refusable[A] = Callable[[list[A]], list[PublishError | None]]
 def refusable[A](change: Callable[[A], None]) -> Refusable[A]:
     """Make a write over a list from a function of one argument that may raise PublishError.
 
-    It is called with the lanes' lock, so it may read, and decide by what it has read.
+    It runs with the lanes' lock, so what it reads does not change before it has decided.
     """
 
     def refusal_of(argument: A) -> PublishError | None:

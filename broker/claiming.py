@@ -1,8 +1,9 @@
-"""Take what is due, for one dispatcher, until its lease ends.
+"""Claim messages that are due, for one dispatcher and the time of a lease.
 
-Messages lie in their table or stand in lanes. A claim makes some of them ACTIVE under a
+Messages wait in their table, some of them in lanes. A claim makes messages ACTIVE under a
 dispatcher's name; the dispatcher renews it while it delivers them, and settling.py ends it.
-When a lease ends unrenewed its dispatcher is presumed dead, and the message is due again.
+If a lease ends before it is renewed, its dispatcher is presumed dead and the message is due
+again.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from groupcommit.statements import one_by_one, places, update_all
 LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
 GIVEN_BACK = "the attempt was given up: its dispatcher stopped"
 JOIN_AT_ONCE = 500
-# An expired claim of one's own is no other's to take: its renewal is only late.
+# A dispatcher does not take its own expired claims: their renewal is only late.
 NOT_MINE = "claimed_by <> %s"
 NO_LANE = "in_lanes IS NULL"
 
@@ -26,7 +27,7 @@ NO_LANE = "in_lanes IS NULL"
 class ClaimTerms(NamedTuple):
     """Who claims, when (unix ms), for how long, and how many at most.
 
-    Messages to `crowded` hosts are left for later: they hold half of the dispatcher already.
+    Messages to `crowded` hosts are left for later: they take up half of the dispatcher already.
     """
 
     dispatcher: str
@@ -37,8 +38,8 @@ class ClaimTerms(NamedTuple):
 
 
 class ClaimedMessages(NamedTuple):
-    """Rows for `Message.from_row`, as the write lock should not wait for Python; each account's
-    signing key; and when to claim again, unix ms.
+    """What a claim has got: rows for `Message.from_row`, each account's signing key, and when to
+    claim again (unix ms). Rows, because the write lock is held while this is made.
     """
 
     rows: list[Row]
@@ -48,7 +49,7 @@ class ClaimedMessages(NamedTuple):
 
 @one_by_one
 def claim(terms: ClaimTerms) -> ClaimedMessages:
-    """Claim messages that stand in no lane."""
+    """Claim messages that have no lane."""
     due = recover(find_due(f"id, state FROM broker_message WHERE {NO_LANE}", terms), terms.now)
     return claimed_messages(activate(due, terms, "due_at <= %s", [terms.now]), terms)
 
@@ -56,16 +57,16 @@ def claim(terms: ClaimTerms) -> ClaimedMessages:
 @lanes.locked
 @one_by_one
 def claim_from_lanes(terms: ClaimTerms) -> ClaimedMessages:
-    """Publish what is scheduled, let the lanes run, and claim whom they let go."""
+    """Publish what is scheduled, and claim the messages that the lanes release."""
     if schedules.publish_due(terms.now):
         wakeup.on_commit()
     join_lanes(terms)
-    started = lanes.release(terms.now, terms.limit)
-    return claimed_messages(activate(started, terms, "lane IS NOT NULL", []), terms)
+    released = lanes.release(terms.now, terms.limit)
+    return claimed_messages(activate(released, terms, "lane IS NOT NULL", []), terms)
 
 
 def find_due(what: str, terms: ClaimTerms) -> list[Row]:
-    """Messages whose time has come and that nobody else is about to take."""
+    """Return columns of messages that are due and that no other transaction is claiming."""
     skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     if terms.crowded:
         what += f" AND host NOT IN {places(1, len(terms.crowded))}"
@@ -83,9 +84,9 @@ def claimed_messages(rows: list[Row], terms: ClaimTerms) -> ClaimedMessages:
 
 
 def recover(due: list[Row], now: int) -> list[int]:
-    """Log the attempts that were lost with their dispatcher; the messages to be tried.
+    """Log attempts that were lost with their dispatcher; return which messages are to be tried.
 
-    `due` are messages that are due, each row beginning with primary key and state.
+    `due` are messages that are due; each row begins with the primary key and the state.
     """
     end_canceled([row[0] for row in due if row[1] == State.CANCEL_REQUESTED], now)
     lost = [row[0] for row in due if row[1] == State.ACTIVE]
@@ -94,7 +95,7 @@ def recover(due: list[Row], now: int) -> list[int]:
 
 
 def activate(messages: list[int], terms: ClaimTerms, still: str, values: list[int]) -> list[Row]:
-    """Make messages ACTIVE for a dispatcher where they are `still` to be claimed; their rows."""
+    """Make messages ACTIVE where the condition `still` holds; return their rows."""
     if not messages:
         return []
     with connection.cursor() as cursor:
@@ -118,7 +119,7 @@ def activate(messages: list[int], terms: ClaimTerms, still: str, values: list[in
 
 
 def join_lanes(terms: ClaimTerms) -> None:
-    """Send those into their lanes whose time has come: delayed, to be retried, or lost."""
+    """Put messages that are due into their lanes: delayed ones, retries, and lost ones."""
     rows = find_due(
         "id, state, account, queue_name, flow_control_key FROM broker_message WHERE in_lanes = 1",
         terms._replace(limit=JOIN_AT_ONCE, crowded=()),
@@ -142,9 +143,9 @@ def join_lanes(terms: ClaimTerms) -> None:
 
 
 def next_due_at(dispatcher: str, now: int) -> int | None:
-    """When there will be something to do that a dispatcher does not do already.
+    """Return when there will be something to do that a dispatcher does not do already.
 
-    Not after `now` if lanes or schedules wait: `claim_from_lanes` is for them.
+    It is not after `now` if lanes or schedules are due: `claim_from_lanes` is for them.
     """
     future = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND due_at > %s"
     lanes_due = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND in_lanes = 1"
@@ -164,7 +165,7 @@ def next_due_at(dispatcher: str, now: int) -> int | None:
 
 
 def renew(dispatcher: str, now: int, lease_ms: int) -> int:
-    """Prolong every claim a dispatcher holds; how many those are."""
+    """Renew every claim a dispatcher holds; return how many."""
     held = Message.objects.filter(
         state__in=CLAIMED_STATES, claimed_by=dispatcher, due_at__isnull=False
     )
@@ -172,7 +173,7 @@ def renew(dispatcher: str, now: int, lease_ms: int) -> int:
 
 
 def give_back(dispatcher: str, now: int) -> int:
-    """Return what a dispatcher will not finish: it is due again at once. How many those are."""
+    """Make what a dispatcher will not finish due again at once; return how many messages."""
     held = Message.objects.filter(claimed_by=dispatcher, due_at__isnull=False)
     held.filter(state=State.CANCEL_REQUESTED).update(due_at=now, claimed_by="")
     active = held.filter(state=State.ACTIVE)

@@ -1,8 +1,8 @@
-"""The tables of the embedded queue: where messages rest between two steps.
+"""The tables of the embedded queue: where messages are between two steps.
 
-A publisher's message becomes a `Message` row (message.py), which may stand in a lane
-(lanes.py); every step adds an `Event` to its log, and the last one may make it a `DeadLetter`
-(log.py). Times are unix milliseconds throughout, as on QStash's wire.
+A publisher's message becomes a `Message` row (message.py), which may wait in a lane (lanes.py).
+Every step adds an `Event` to its log, and a message that fails becomes a `DeadLetter` (log.py).
+Times are unix milliseconds throughout, as on QStash's wire.
 """
 
 from broker.models.accounts import SigningKeys
