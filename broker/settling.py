@@ -116,10 +116,12 @@ def events_of(settlement: Settlement, state: State, due_at: int) -> list[Event]:
     if state == State.RETRY:
         logger.warning("message will be retried", extra=log | {"in_ms": due_at - now})
         next_line.next_delivery_time = due_at
+        return [line, next_line]
+    next_line.error = outcome.error
+    if state == State.CANCELED:
+        logger.warning("message cancelled", extra=log)
     else:
-        next_line.error = outcome.error
-        text = "message cancelled" if state == State.CANCELED else "message failed"
-        logger.warning(text, extra=log)
+        logger.warning("message failed", extra=log)
     return [line, next_line]
 
 
