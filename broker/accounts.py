@@ -1,7 +1,7 @@
 """Who may use the queue: tokens, and the keys that sign each account's messages.
 
 A publisher's token says whose the message is; its account's current key signs it at every
-attempt. Tokens and keys are settings; a rotation, which must outlive a restart, is a row.
+attempt. Tokens and keys are settings; a rotation is a row, as it must survive a restart.
 """
 
 import hmac
@@ -58,7 +58,7 @@ def keys_of(account: str, rotated: Iterable[SigningKeys] | None = None) -> Keys:
 
 def current_keys() -> dict[str, str]:
     """The key that signs now, for every account."""
-    with connection.cursor() as cursor:  # at every claim, so without Django's compiler
+    with connection.cursor() as cursor:  # read at every claim, so without Django's query compiler
         cursor.execute("SELECT account, configured, current, next FROM broker_signingkeys")
         rotated = [SigningKeys(*row) for row in cursor.fetchall()]
     return {name: keys_of(name, rotated).current for name in settings.BROKER_ACCOUNTS}

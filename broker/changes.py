@@ -10,35 +10,35 @@ from collections.abc import Callable
 from django.db import transaction
 
 from broker import lanes
-from broker.errors import PublishError
+from broker.errors import Rejected
 from groupcommit.writer import writer
 
-type Refusable[A] = Callable[[list[A]], list[PublishError | None]]
+type Refusable[A] = Callable[[list[A]], list[Rejected | None]]
 
 
 def refusable[A](change: Callable[[A], None]) -> Refusable[A]:
-    """Make a write over a list from a function of one argument that may raise PublishError.
+    """Make a write over a list from a function of one argument that may raise Rejected.
 
     It runs with the lanes' lock, so what it reads does not change before it has decided.
     """
 
-    def refusal_of(argument: A) -> PublishError | None:
+    def refusal_of(argument: A) -> Rejected | None:
         try:
             with transaction.atomic():
                 change(argument)
-        except PublishError as refusal:
+        except Rejected as refusal:
             return refusal
         return None
 
     @lanes.locked
     @functools.wraps(change)
-    def over_list(arguments: list[A]) -> list[PublishError | None]:
+    def over_list(arguments: list[A]) -> list[Rejected | None]:
         return [refusal_of(argument) for argument in arguments]
 
     return over_list
 
 
 async def make[A](change: Refusable[A], argument: A) -> None:
-    """Make a change and wait until it is durable; PublishError if it is refused."""
+    """Make a change and wait until it is durable; Rejected if it is refused."""
     if refusal := await writer.write(change, argument):
         raise refusal

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from broker import lanes, schedules, wakeup
+from broker import firing, lanes, wakeup
 from broker.accounts import current_keys
 from broker.cancelling import end_canceled
 from broker.models import CLAIMED_STATES, Event, Message, Row, State
@@ -58,7 +58,7 @@ def claim(terms: ClaimTerms) -> ClaimedMessages:
 @one_by_one
 def claim_from_lanes(terms: ClaimTerms) -> ClaimedMessages:
     """Publish what is scheduled, and claim the messages that the lanes release."""
-    if schedules.publish_due(terms.now):
+    if firing.publish_due(terms.now):
         wakeup.on_commit()
     join_lanes(terms)
     released = lanes.release(terms.now, terms.limit)

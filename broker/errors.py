@@ -1,29 +1,29 @@
 """Why something that was asked for cannot be done.
 
-A request has come in, or a schedule fires, and the message goes no further: the text tells its
-sender what to change. broker/api/requests.py makes an answer of it.
+A request has come in, or a schedule is due, and cannot be carried out: the text tells the
+sender what to change. broker/api/requests.py answers with it.
 """
 
 
-class PublishError(ValueError):
+class Rejected(ValueError):
     """What was asked for cannot be done; the text names the field and what it should be."""
 
     status = 400
 
 
-class NotFound(PublishError):
+class NotFound(Rejected):
     """There is no such message, queue, schedule, …"""
 
     status = 404
 
 
-class LimitReached(PublishError):
-    """The account may not have another one."""
+class LimitReached(Rejected):
+    """The account already has as many as it may have."""
 
     status = 412
 
 
-class TooLarge(PublishError):
+class TooLarge(Rejected):
     """The body is larger than the settings allow."""
 
     status = 413

@@ -1,7 +1,7 @@
 """What a publisher asks for, read from headers and checked.
 
 The message has just arrived in a request to `/v2/`, or is about to be made as a callback or by
-a schedule. Past this module its options are the fields of a `Message`, and publishing.py
+a schedule. After this module its options are the fields of a `Message`, and publishing.py
 stores it. The options are QStash's headers:
 https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
 """
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from django.conf import settings
 
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.headers import RESERVED, canonical
 from broker.retry import ExpressionError, duration_seconds, evaluate
 
@@ -26,11 +26,14 @@ LARGEST_URL = 8192
 LARGEST_HEADER = 64 * 1024
 LONGEST_PERIOD_SECONDS = 7 * 24 * 3600
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+DEFAULT_RETRIES = 3
+SCHEMES = ("http", "https")
+BOOLEANS = ("true", "false")
 FORWARD = "upstash-forward-"
 CALLBACKS = ("upstash-callback", "upstash-failure-callback")
-# Left as it is in a destination: everything a URL may hold, and what is encoded already.
+# Left unchanged in a destination: all that a URL may contain, and what is encoded already.
 URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"
-# Sent by every client for itself, so that forwarding "all headers" does not mean these.
+# Meant for the queue alone, so forwarding "all headers" leaves them out.
 OWN_TO_CLIENT = {"authorization", "accept-encoding"}
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -39,23 +42,23 @@ REDACTED = re.compile(r"(body|headers?)|headers?\[([^\]]+)\]", re.IGNORECASE)
 
 
 def checked_options(headers: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
-    """Headers as options, fit to be sent on: those of a query may hold anything."""
+    """Headers as options that can be sent on; those of a query may contain anything."""
     options: dict[str, list[str]] = {}
     for name, value in headers.items():
         for text in [value] if isinstance(value, str) else value:
             options.setdefault(name.lower(), []).append(text.strip())
     for name, values in options.items():
         if not HEADER_NAME.fullmatch(name) or name == FORWARD:
-            raise PublishError(f"{name[:100]!r} is not the name of a header")
+            raise Rejected(f"{name[:100]!r} is not the name of a header")
         if any(CONTROL_CHARACTER.search(value) for value in values):
-            raise PublishError(f"{canonical(name)} holds a character that no header may hold")
+            raise Rejected(f"{canonical(name)} holds a character that no header may hold")
         if sum(map(len, values)) > LARGEST_HEADER:
-            raise PublishError(f"{canonical(name)} is longer than {LARGEST_HEADER} characters")
+            raise Rejected(f"{canonical(name)} is longer than {LARGEST_HEADER} characters")
     return options
 
 
 def read_fields(url: str, options: Options, now: int) -> dict[str, Any]:
-    """A message's fields from its destination and checked options; PublishError if one is wrong.
+    """A message's fields from its destination and checked options; Rejected if one is wrong.
 
     `now` is in unix ms.
     """
@@ -69,7 +72,9 @@ def read_fields(url: str, options: Options, now: int) -> dict[str, Any]:
         "created_at": now,
         "not_before": earliest_delivery(options, now),
         "timeout_seconds": timeout(options),
-        "max_retries": whole_number(options, "upstash-retries", 3, settings.BROKER_RETRIES),
+        "max_retries": whole_number(
+            options, "upstash-retries", DEFAULT_RETRIES, settings.BROKER_RETRIES
+        ),
         "retry_delay_expression": checked_expression(text(options, "upstash-retry-delay")),
         "labels": checked_labels(options),
         "redacted": redacted(options),
@@ -79,12 +84,12 @@ def read_fields(url: str, options: Options, now: int) -> dict[str, Any]:
     }
     check_key("Upstash-Deduplication-Id", fields["deduplication_key"])
     if ":" in fields["deduplication_key"]:
-        raise PublishError("DeduplicationId cannot contain ':'")
+        raise Rejected("DeduplicationId cannot contain ':'")
     return fields
 
 
 def text(options: Options, name: str) -> str:
-    """An option's value; several are joined with commas, as HTTP would have it (RFC 9110)."""
+    """An option's value; several are joined with commas, as in HTTP (RFC 9110)."""
     return ", ".join(options.get(name, []))
 
 
@@ -92,32 +97,32 @@ def checked_url(url: str) -> SplitResult:
     """An absolute http(s) URL in its parts."""
     try:
         parts = urlsplit(quoted(url))
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        usable = parts.scheme in SCHEMES and parts.hostname and parts.port != 0
     except ValueError as error:
-        raise PublishError(f"invalid destination url: {error}") from error
-    if parts.scheme not in {"http", "https"}:
-        raise PublishError(
+        raise Rejected(f"invalid destination url: {error}") from error
+    if parts.scheme not in SCHEMES:
+        raise Rejected(
             "invalid destination url: endpoint has invalid scheme, add http:// or https://"
         )
     if not usable:
-        raise PublishError("invalid destination url: endpoint has no host")
+        raise Rejected("invalid destination url: endpoint has no host")
     if len(url) > LARGEST_URL:
-        raise PublishError(f"invalid destination url: longer than {LARGEST_URL} characters")
+        raise Rejected(f"invalid destination url: longer than {LARGEST_URL} characters")
     return parts
 
 
 def quoted(url: str) -> str:
-    """A URL with what it cannot hold encoded, the rest left alone; no fragment."""
+    """A URL without its fragment, with characters encoded that it may not contain."""
     try:
         return quote(url, safe=URL_CHARACTERS).partition("#")[0]
     except UnicodeEncodeError as error:
-        raise PublishError(f"invalid destination url: {error}") from error
+        raise Rejected(f"invalid destination url: {error}") from error
 
 
 def checked_name(name: str, what: str) -> str:
     """The name of a queue, URL group or schedule."""
     if not NAME.fullmatch(name):
-        raise PublishError(
+        raise Rejected(
             f"{what} {name[:140]!r} must be 1 to 128 letters, digits, dots, dashes and underscores"
         )
     return name
@@ -125,7 +130,7 @@ def checked_name(name: str, what: str) -> str:
 
 def checked_method(method: str) -> str:
     if method.upper() not in METHODS:
-        raise PublishError(f"Upstash-Method must be one of {', '.join(METHODS)}")
+        raise Rejected(f"Upstash-Method must be one of {', '.join(METHODS)}")
     return method.upper()
 
 
@@ -135,13 +140,13 @@ def checked_expression(expression: str) -> str:
         if expression:
             evaluate(expression, retried=0)
     except ExpressionError as error:
-        raise PublishError(f"Upstash-Retry-Delay {error}") from error
+        raise Rejected(f"Upstash-Retry-Delay {error}") from error
     return expression
 
 
 def check_key(name: str, key: str) -> None:
     if len(key) > LARGEST_KEY:
-        raise PublishError(f"{name} is longer than {LARGEST_KEY} characters")
+        raise Rejected(f"{name} is longer than {LARGEST_KEY} characters")
 
 
 def checked_labels(options: Options) -> str:
@@ -158,7 +163,7 @@ def earliest_delivery(options: Options, now: int) -> int:
         moment = 1000 * whole_number(options, "upstash-not-before", 0, 10**12)
     if moment > now + 1000 * 24 * 3600 * settings.BROKER_DELAY_DAYS:
         name = "Upstash-Not-Before" if "upstash-not-before" in options else "Upstash-Delay"
-        raise PublishError(f"{name} is more than {settings.BROKER_DELAY_DAYS} days from now")
+        raise Rejected(f"{name} is more than {settings.BROKER_DELAY_DAYS} days from now")
     return max(now, moment)
 
 
@@ -171,35 +176,35 @@ def timeout(options: Options) -> int | None:
 def whole_number(options: Options, name: str, default: int, largest: int) -> int:
     given = text(options, name) or str(default)
     if not re.fullmatch("[0-9]{1,12}", given) or int(given) > largest:
-        raise PublishError(
+        raise Rejected(
             f"{canonical(name)} must be a whole number up to {largest}, not {given[:100]!r}"
         )
     return int(given)
 
 
 def duration(options: Options, name: str, default: int) -> int:
-    """A span in seconds."""
+    """A duration in seconds."""
     given = text(options, name)
     try:
         seconds = duration_seconds(given[:100]) if given else default
     except ValueError as error:
-        raise PublishError(f"{canonical(name)}: {error}") from error
+        raise Rejected(f"{canonical(name)}: {error}") from error
     if seconds > LARGEST_INTEGER:
-        raise PublishError(f"{canonical(name)}: {given[:100]!r} is too long")
+        raise Rejected(f"{canonical(name)}: {given[:100]!r} is too long")
     return seconds
 
 
 def yes(options: Options, name: str) -> bool:
     word = text(options, name).lower()
-    if word not in {"", "true", "false"}:
-        raise PublishError(f"{canonical(name)} must be true or false, not {word[:100]!r}")
+    if word not in {"", *BOOLEANS}:
+        raise Rejected(f"{canonical(name)} must be true or false, not {word[:100]!r}")
     return word == "true"
 
 
 def forwarded(options: Options) -> dict[str, list[str]]:
-    """What the destination gets to see: `Upstash-Forward-X` as `X`, and the Content-Type.
+    """The headers for the destination: `Upstash-Forward-X` as `X`, and the Content-Type.
 
-    A workflow's own headers travel as they are.
+    Headers of a workflow keep their names.
     """
     header: dict[str, list[str]] = {}
     if yes(options, "upstash-header-forward"):
@@ -226,7 +231,7 @@ def flow_control(options: Options) -> dict[str, Any]:
         return {}
     check_key("Upstash-Flow-Control-Key", key)
     if not key or not value:
-        raise PublishError(
+        raise Rejected(
             "Upstash-Flow-Control-Key and Upstash-Flow-Control-Value go together: "
             "a key, and parallelism=N, rate=N or both"
         )
@@ -235,7 +240,7 @@ def flow_control(options: Options) -> dict[str, Any]:
         name, _, amount = part.partition("=")
         limits[name.strip()] = limit(name.strip(), amount.strip())
     if not {"parallelism", "rate"} & limits.keys():
-        raise PublishError("Upstash-Flow-Control-Value must set parallelism, rate or both")
+        raise Rejected("Upstash-Flow-Control-Value must set parallelism, rate or both")
     return {"flow_control_key": key, "flow_control": limits}
 
 
@@ -248,16 +253,16 @@ def limit(name: str, amount: str) -> int:
         largest = LARGEST_INTEGER
         number = whole_number({field: [amount]}, field, 0, largest)
     else:
-        raise PublishError(
+        raise Rejected(
             f"Upstash-Flow-Control-Value knows parallelism, rate and period, not {name[:100]!r}"
         )
     if not 1 <= number <= largest:
-        raise PublishError(f"Upstash-Flow-Control-Value {name} must be from 1 to {largest}")
+        raise Rejected(f"Upstash-Flow-Control-Value {name} must be from 1 to {largest}")
     return number
 
 
 def callbacks(options: Options, now: int) -> dict[str, Any]:
-    """Whom to tell, and how; read now, as nobody could be told of a mistake later."""
+    """Where to report, and how; checked now, while the publisher can still be told."""
     fields: dict[str, Any] = {}
     for option in CALLBACKS:
         own = {
@@ -275,11 +280,11 @@ def callbacks(options: Options, now: int) -> dict[str, Any]:
 
 def check_callback(name: str, url: str, options: Options, now: int) -> None:
     if {"upstash-delay", "upstash-not-before"} & options.keys():
-        raise PublishError(f"{name}: a callback cannot be delayed")
+        raise Rejected(f"{name}: a callback cannot be delayed")
     try:
         read_fields(url, options, now)
-    except PublishError as error:
-        raise PublishError(f"{name}: {error}") from error
+    except Rejected as error:
+        raise Rejected(f"{name}: {error}") from error
 
 
 def redacted(options: Options) -> list[str]:
@@ -287,7 +292,7 @@ def redacted(options: Options) -> list[str]:
     fields = []
     for word in filter(None, map(str.strip, text(options, "upstash-redact-fields").split(","))):
         if not (match := REDACTED.fullmatch(word)):
-            raise PublishError(
+            raise Rejected(
                 f"Upstash-Redact-Fields knows body, header and header[Name], not {word[:100]!r}"
             )
         whole, name = match.groups()

@@ -59,7 +59,7 @@ def read_message(
     queue_name: str | None = None,
     account: str = "site",
 ) -> Message:
-    """Make an unsaved message for one URL; PublishError if an option is wrong."""
+    """Make an unsaved message for one URL; Rejected if an option is wrong."""
     publication = Publication(url, checked_options(headers), body, account, queue_name=queue_name)
     return message_to(url, publication, now_ms())
 
@@ -67,7 +67,7 @@ def read_message(
 def messages_for(publication: Publication, now: int) -> list[Message]:
     """Make the unsaved messages of a publication; queries the database for groups only.
 
-    `now` is in unix ms. PublishError if an option is wrong or the destination is neither a URL
+    `now` is in unix ms. Rejected if an option is wrong or the destination is neither a URL
     nor a group of the account's.
     """
     if not publication.names_group:

@@ -13,7 +13,8 @@ from email.utils import parsedate_to_datetime
 
 from broker.clock import DAY_MS
 
-DURATION = re.compile(r"(\d+)([smhd])")
+DURATION = re.compile("[0-9]{1,12}|([0-9]{1,12}[smhd])+")
+DURATION_PART = re.compile("([0-9]+)([smhd])")
 GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 GO_UNIT_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3, "m": 6e4, "h": 36e5}
@@ -73,11 +74,11 @@ def asked_by_destination(value: str, now_ms: int) -> int | None:
 
 def duration_seconds(text: str) -> int:
     """`30s`, `1h30m3s`, `7d` or bare seconds. ValueError for anything else."""
-    if re.fullmatch(r"\d{1,12}", text, re.ASCII):
-        return int(text)
-    if not re.fullmatch(r"(\d{1,12}[smhd])+", text, re.ASCII):
+    if not DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is not a duration such as 30s or 1h30m")
-    return sum(int(amount) * UNIT_SECONDS[unit] for amount, unit in DURATION.findall(text))
+    if text.isdigit():
+        return int(text)
+    return sum(int(amount) * UNIT_SECONDS[unit] for amount, unit in DURATION_PART.findall(text))
 
 
 class ExpressionError(ValueError):

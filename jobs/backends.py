@@ -15,7 +15,7 @@ import broker.errors
 import broker.lanes
 import broker.models
 import broker.publishing
-import broker.queues
+import broker.resources.queues
 from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs.attempts import Attempt, read_attempts
@@ -50,7 +50,7 @@ class EmbeddedQueue(JobBackend):
         letter = letter_for(job, task)
         try:
             message = broker.publishing.read_message(*letter)
-        except broker.errors.PublishError as error:
+        except broker.errors.Rejected as error:
             raise Refused(f"The queue refused the message: {error}.") from error
         is_new = job._state.adding
         transition = job.publish(message.message_id, timezone.now())
@@ -101,9 +101,9 @@ def store_publications(publications: list[Publication]) -> list[bool]:
 def set_parallelism(message: broker.models.Message, parallelism: int) -> None:
     """Let so many messages of a message's queue run at once."""
     name, now = str(message.queue_name), broker.clock.now_ms()
-    change = broker.queues.Change(message.account, name, now, parallelism)
+    change = broker.resources.queues.QueueChange(message.account, name, now, parallelism)
     if change.queue().exclude(parallelism=parallelism).exists():
-        broker.queues.apply(change)
+        broker.resources.queues.apply(change)
 
 
 @broker.lanes.locked

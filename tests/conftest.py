@@ -14,11 +14,11 @@ from django.db import connections
 from django.test import AsyncClient
 
 from broker.signing import sign
+from harness.postgresql import Cluster, binaries
+from harness.processes import collect_static, migrate
 from jobs.interface import new_job
 from jobs.models import Job
 from jobs.tasks import long_task
-from tests.postgresql import Cluster, binaries
-from tests.processes import collect_static, migrate
 
 IN_CI = os.environ.get("CI") == "true"
 

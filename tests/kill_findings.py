@@ -1,9 +1,9 @@
-"""What tests/kill_rounds.py makes of a round: nothing lost, and no delivery without a reason.
+"""How tests/kill_rounds.py judges a round: nothing lost, and no delivery without a reason.
 
 The publishers' file says what was accepted, the receiver's what arrived, the queue's own log
 how each attempt ended. An attempt may end without an answer, and its message be delivered
-again, only if a kill explains it: of the dispatcher that held it, or of the receiver. Through
-all of it a queue keeps its order.
+again, only if a kill explains it: of the dispatcher that held it, or of the receiver. A queue
+keeps its order in any case.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class Kill(NamedTuple):
     until: int
     held: frozenset[str] = frozenset()
 
-    def explains(self, message_id: str, attempt: "Attempt") -> bool:
+    def explains(self, message_id: str, attempt: "LoggedAttempt") -> bool:
         together = attempt.started <= self.until and attempt.ended >= self.since
         if attempt.end == "lost":
             return together and message_id in self.held
@@ -40,8 +40,8 @@ class Line(NamedTuple):
     status: int | None = None
 
 
-class Attempt:
-    """A delivery by the queue's own account: `end` is `answered`, `no answer` or `lost`."""
+class LoggedAttempt:
+    """An attempt according to the queue's own log: `end` is `answered`, `no answer` or `lost`."""
 
     def __init__(self, started: int) -> None:
         self.started, self.ended, self.end = started, started, "unfinished"
@@ -57,8 +57,8 @@ class Attempt:
 
 
 class Story(NamedTuple):
-    """All that is known of a message: its state, its log, when it arrived and was answered how,
-    and whether its id was told to the publisher.
+    """All that is known of a message: its state, its log, when it arrived and how each arrival
+    was answered, whether it is a dead letter, and its queue.
     """
 
     message_id: str
@@ -70,7 +70,7 @@ class Story(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """A message's part in the table; `troubles` says in words what must not be."""
+    """What a message adds to the table; `troubles` says in words what must not happen."""
 
     lost: int
     interrupted: int
@@ -78,12 +78,12 @@ class Findings(NamedTuple):
     troubles: list[str]
 
 
-def attempts_of(story: Story) -> list[Attempt]:
+def attempts_of(story: Story) -> list[LoggedAttempt]:
     """A message's attempts, each with what arrived since it began."""
-    attempts: list[Attempt] = []
+    attempts: list[LoggedAttempt] = []
     for line in story.log:
         if line.state == "ACTIVE":
-            attempts.append(Attempt(line.time))
+            attempts.append(LoggedAttempt(line.time))
         elif line.state in {"ERROR", "DELIVERED"}:
             attempts[-1].finish(line)
     for at, _ in story.arrivals:
@@ -94,7 +94,7 @@ def attempts_of(story: Story) -> list[Attempt]:
 
 
 def examine(story: Story, kills: Iterable[Kill]) -> Findings:
-    """Judge a message by its story and the kills of its round."""
+    """Judge a message by its story and by the kills of its round."""
     troubles = []
     accepted = any(status == 200 for _, status in story.arrivals)
     buried = story.state == "FAILED" and story.has_dead_letter

@@ -34,7 +34,7 @@ def accept(log: int, message_id: str) -> None:
 
 
 async def publish_over_http(log: int, choice: random.Random, numbers: Iterator[int]) -> None:
-    """One publisher's share; a message that gets no answer is not known to be accepted."""
+    """Publish one publisher's share; without an answer a message does not count as accepted."""
     for _ in numbers:
         reader, writer = await connect()
         try:
@@ -51,7 +51,7 @@ async def publish_over_http(log: int, choice: random.Random, numbers: Iterator[i
 
 
 async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to the site, as soon as there is one to be had."""
+    """Connect to the site, as soon as it listens."""
     site = urlsplit(os.environ["PUBLIC_URL"])
     while True:
         try:
@@ -83,7 +83,7 @@ async def publish_all(log: int, choice: random.Random, count: int) -> None:
 
 
 def publish_inside(log: int, choice: random.Random, count: int) -> None:
-    """Store messages from a process of the site's own."""
+    """Store messages from inside a process of the site."""
     import django
 
     django.setup()

@@ -1,9 +1,9 @@
 """The receiver of tests/kill_rounds.py: `python -m tests.kill_receiver PORT FILE`.
 
 A message arrives here. Its id is appended to FILE, in one write that survives this process,
-before it is answered; how long that takes and how often it fails, the message says itself
-(`Takes: milliseconds`, `Fails: times`). Lines are `id, unix ms, status`; one with `up` for an
-id tells since when this process has listened.
+before it is answered. The message itself says how long that takes and how often it fails
+(`Takes: milliseconds`, `Fails: times`). Lines are `id, unix ms, status`; a line with `up` as
+its id says since when this process has listened.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """kill -9 in rounds: `uv run python -m tests.kill_rounds --rounds 200 [--database postgresql]`.
 
 Publishers, a web server, two dispatchers and a receiver work on one database; at random
-moments some of them are killed and started again. When a round's messages have come to rest,
+moments some of them are killed and started again. When a round's messages are settled,
 kill_findings.py compares what was accepted, seen and logged: a message that is lost, or
 delivered twice without a kill to explain it, ends the command with 1.
 """
@@ -24,9 +24,10 @@ from pathlib import Path
 
 import django
 
+from harness.postgresql import Cluster
+from harness.processes import Site, free_port
+from harness.waiting import eventually
 from tests.kill_findings import Kill, Line, Story, examine, out_of_order
-from tests.postgresql import Cluster, free_port
-from tests.processes import Site, eventually
 
 VICTIMS = ["publisher", "dispatcher 1", "dispatcher 2", "web", "receiver"]
 MOST_KILLS = 5
@@ -37,8 +38,8 @@ ENVIRONMENT = {
     "BROKER_TOKEN": "only-for-the-tests",
     "RUN_DISPATCHER": "0",
 }
-# A dead dispatcher's claims stand at least so long after its end; a commit of its that is
-# under way on PostgreSQL's side is through by then.
+# Wait this long before looking up a dead dispatcher's claims: PostgreSQL may still be finishing
+# its last commit.
 LAST_COMMIT_SECONDS = 0.05
 
 
@@ -47,7 +48,7 @@ def unix_ms() -> int:
 
 
 class Tail:
-    """What has been appended to a file since one last looked."""
+    """What has been appended to a file since the last look."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.read = file, 0
@@ -87,7 +88,7 @@ class House:
         self.running[name] = self.site.start(*command)
 
     def kill(self, name: str) -> Kill:
-        """End a process and its children where they stand, and start it again."""
+        """Kill a process and its children, and start it again."""
         process, since = self.running[name], unix_ms()
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -141,7 +142,7 @@ class Rounds:
         self.troubles: list[str] = []
 
     def run(self, number: int) -> None:
-        """Publish, kill, let everything come to rest, examine."""
+        """Publish, kill, wait until everything is settled, examine."""
         choice = random.Random(f"{self.seed}-{number}")  # noqa: S311
         began, first = time.monotonic(), self.newest() + 1
         self.house.start_publishers(choice)
@@ -154,7 +155,7 @@ class Rounds:
         self.examine(first, kills, f"round {number}")
         print(f"round {number}: {time.monotonic() - began:.1f} s, killed {names}", flush=True)
         if not settled:
-            raise SystemExit("\n".join(["messages did not come to rest", *self.troubles]))
+            raise SystemExit("\n".join(["messages were not settled in time", *self.troubles]))
 
     def newest(self) -> int:
         from broker.models import Message
@@ -162,7 +163,7 @@ class Rounds:
         return Message.objects.order_by("-id").values_list("id", flat=True).first() or 0
 
     def kill_some(self, choice: random.Random) -> list[Kill]:
-        """Kill at random moments; a victim that has ended already is left in peace."""
+        """Kill at random moments; a victim that has ended already is not killed."""
         count = choice.randint(1, MOST_KILLS)
         moments = sorted(choice.uniform(0, KILLING_SECONDS) for _ in range(count))
         began, kills = time.monotonic(), []
@@ -175,7 +176,7 @@ class Rounds:
         return kills
 
     def wait_until_settled(self, first: int) -> bool:
-        """Whether all messages of the round have come to rest in time."""
+        """Whether all messages of the round were settled in time."""
         from broker.models import FINAL_STATES, Message
 
         moving = Message.objects.filter(id__gte=first).exclude(state__in=FINAL_STATES)
@@ -186,7 +187,7 @@ class Rounds:
         return True
 
     def examine(self, first: int, kills: list[Kill], name: str) -> None:
-        """Judge every message of the round, and add it up."""
+        """Judge every message of the round, and add up the findings."""
         accepted = {message_id for (message_id,) in self.house.accepted.lines()}
         arrivals: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for message_id, at, status in self.house.arrived.lines():
@@ -214,7 +215,7 @@ class Rounds:
 
 
 def until_up(kills: list[Kill], ups: list[int]) -> list[Kill]:
-    """A receiver costs attempts until its successor listens."""
+    """Let the kill of a receiver last until the next one listens."""
     return [
         kill._replace(until=min((up for up in ups if up >= kill.until), default=unix_ms()))
         if kill.victim == "receiver"

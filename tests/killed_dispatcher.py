@@ -23,7 +23,7 @@ def die() -> None:
 
 
 async def deliver_and_die(session: Any, message: Message, key: str) -> delivery.Outcome:
-    """Deliver as ever, and die on the way."""
+    """Deliver as usual, and die on the way."""
     step = sys.argv[1]
     if step == "after-claim":
         die()

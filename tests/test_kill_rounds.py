@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import ROOT, Site
 from tests.kill_findings import Kill, Line, Story, examine, out_of_order
-from tests.processes import ROOT, Site
 
 ACCEPTED = [(15, 200)]
 ANSWERED = [Line(1, "CREATED", 5), Line(2, "ACTIVE", 10), Line(3, "DELIVERED", 20, "", 200)]
@@ -49,7 +49,7 @@ def test_message_that_never_arrived_is_lost():
     assert examine(Story("m", "DELIVERED", ANSWERED, []), []).lost == 1
 
 
-def test_message_that_did_not_come_to_rest_is_lost():
+def test_message_that_was_not_settled_is_lost():
     assert examine(Story("m", "RETRY", ANSWERED[:2], [(15, 500)]), []).lost == 1
 
 

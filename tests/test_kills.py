@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Sink, Site, eventually, site
+from harness.processes import Site, site
+from harness.sink import Sink
+from harness.waiting import eventually
 
 EXPECTED = [str(number) for number in range(1, 11)]
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from django.core.management import get_commands, load_command_class
 
-from tests.processes import ROOT, site
+from harness.processes import ROOT, site
 
 PAGE = (ROOT / "docs/operations.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.processes import Sink, Site, eventually, site
+from harness.processes import Site, site
+from harness.sink import Sink
+from harness.waiting import eventually
 
 TOKEN = "token-of-the-order-test"
 HANDLING_SECONDS = 0.02

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT
+from harness.processes import ROOT
 
 README = "\n".join(
     file.read_text() for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

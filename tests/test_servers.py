@@ -9,7 +9,9 @@ import pytest
 import requests
 from django.conf import settings
 
-from tests.processes import ROOT, Sink, eventually, site
+from harness.processes import ROOT, site
+from harness.sink import Sink
+from harness.waiting import eventually
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from harness.processes import ROOT
 from jobsite.settings import flag, kept_secret, number, url
-from tests.processes import ROOT
 
 EMPTY = dict.fromkeys(
     [

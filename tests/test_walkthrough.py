@@ -7,8 +7,8 @@ import aiohttp
 from broker.delivery import Outcome, headers_for
 from broker.dispatcher import Dispatcher
 from broker.models import Message
+from harness.sink import Sink
 from jobs.models import Job
-from tests.processes import Sink
 
 
 async def test_a_messages_way_from_the_click_to_the_end(async_client, transactional_db, settings):

@@ -1,6 +1,7 @@
-"""`/v2/dlq`: what could not be delivered, to be looked at, retried or deleted.
+"""`/v2/dlq`: messages that could not be delivered; look at them, retry or delete them.
 
-The message has failed for good and rests as a dead letter; broker/dead_letters.py takes it out.
+The message has failed for good and is kept as a dead letter; broker/resources/dead_letters.py
+deletes it or publishes it again.
 https://upstash.com/docs/qstash/api-reference/dlq/list-messages-in-the-dlq
 """
 
@@ -22,15 +23,16 @@ from broker.api.filters import (
     read_selectors,
     values,
 )
+from broker.api.lookups import read, show_one
 from broker.api.pages import SELECTORS, Page, read_page, read_pair, read_place
-from broker.api.requests import Call, read
+from broker.api.requests import Call
 from broker.api.shown import shown_letter
 from broker.clock import now_ms
-from broker.dead_letters import Taking, delete, read_changes, retry
 from broker.errors import NotFound
 from broker.models import DeadLetter
 from broker.options import checked_options
 from broker.publishing import Receipt
+from broker.resources.dead_letters import Taking, delete, read_changes, retry
 from groupcommit.writer import writer
 
 KNOWN = [name for name in COLUMNS if name not in {"host", "path"}]
@@ -46,35 +48,29 @@ async def list_dead_letters(call: Call) -> JsonResponse:
 
     def look() -> dict[str, Any]:
         page = read_page(rows, "failed_at", place)
-        letters = DeadLetter.objects.select_related("message").in_bulk(page.keys)
-        shown = [shown_letter(letters[key]) for key in page.keys if key in letters]
-        return page.next | {"messages": shown}
+        letters = page.rows(DeadLetter.objects.select_related("message"))
+        return page.next | {"messages": [shown_letter(letter) for letter in letters]}
 
     return JsonResponse(await read(look))
 
 
 async def get_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
     """Answer one dead letter, or 404."""
-
-    def look() -> DeadLetter | None:
-        return named(call.account, [dlq_id]).select_related("message").first()
-
-    if not (letter := await read(look)):
-        raise not_found(dlq_id)
-    return JsonResponse(shown_letter(letter))
+    letters = named(call.account, [dlq_id]).select_related("message")
+    return await show_one(lambda: [shown_letter(letter) for letter in letters], what(dlq_id))
 
 
 async def delete_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
     """Delete one dead letter, or answer 404."""
     key = await find(call, dlq_id)
     if not await writer.write(delete, Taking(call.account, [key], {}, now_ms())):
-        raise not_found(dlq_id)
+        raise NotFound(f"there is no {what(dlq_id)}")
     return JsonResponse({"deleted": 1})
 
 
 async def delete_dead_letters(call: Call) -> JsonResponse:
-    """Delete those that are named, or as many as `count` of those that match, newest first;
-    answer how many, and a cursor while there are more.
+    """Delete the named letters, or up to `count` of those that match, newest first; answer how
+    many, and a cursor while there are more.
     """
     page = await find_all(call, read_selectors(call))
     deleted = 0
@@ -84,20 +80,20 @@ async def delete_dead_letters(call: Call) -> JsonResponse:
 
 
 async def retry_dead_letter(call: Call, dlq_id: str) -> JsonResponse:
-    """Publish one dead letter's message anew, or answer 404."""
+    """Publish one dead letter's message again, or answer 404."""
     now = now_ms()
     changes = read_changes(options_of(call), now)
     key = await find(call, dlq_id)
     receipts = await writer.write(retry, Taking(call.account, [key], changes, now))
     if not receipts:
-        raise not_found(dlq_id)
+        raise NotFound(f"there is no {what(dlq_id)}")
     return JsonResponse(told(receipts[0]), status=201)
 
 
 async def retry_dead_letters(call: Call) -> JsonResponse:
-    """Publish the messages of many anew; selected as for deletion, answered with the new ids.
+    """Publish the messages of many again, selected as for deletion; answer the new ids.
 
-    Each page's messages are published in the order in which they had failed.
+    Each page's messages are published in the order in which they failed.
     """
     now = now_ms()
     changes = read_changes(options_of(call), now)
@@ -120,25 +116,25 @@ def is_option(name: str) -> bool:
 
 
 def options_of(call: Call) -> dict[str, list[str]]:
-    """The publish options of a retry's request; a header wins over the query."""
+    """The publish options of a retry request; a header overrides the query."""
     given = {name.lower(): values for name, values in call.query.items()} | call.headers()
     return checked_options({name: values for name, values in given.items() if is_option(name)})
 
 
-def not_found(dlq_id: str) -> NotFound:
-    return NotFound(f"there is no dead letter {dlq_id[:100]!r}")
+def what(dlq_id: str) -> str:
+    return f"dead letter {dlq_id[:100]!r}"
 
 
 async def find(call: Call, dlq_id: str) -> int:
     """The primary key of a dead letter, or NotFound."""
     key = await read(named(call.account, [dlq_id]).values_list("id", flat=True).first)
     if key is None:
-        raise not_found(dlq_id)
+        raise NotFound(f"there is no {what(dlq_id)}")
     return key
 
 
 async def find_all(call: Call, selectors: Selectors) -> Page:
-    """The dead letters to be taken: all that are named, else a page of those that match."""
+    """The dead letters to take: all that are named, else a page of those that match."""
     check_known(selectors, KNOWN)
     place = read_place(selectors, MOST_LETTERS, MOST_LETTERS)
     rows = choose(call.account, selectors)
@@ -148,7 +144,7 @@ async def find_all(call: Call, selectors: Selectors) -> Page:
 
 
 def choose(account: str, selectors: Selectors) -> QuerySet[DeadLetter]:
-    """The dead letters that selectors mean; ids override whatever else is asked for."""
+    """The dead letters that selectors choose; ids override all other selectors."""
     if "dlqIds" in selectors:
         return named(account, values(selectors, "dlqIds"))
     condition = message_condition(selectors, "message__")
@@ -159,8 +155,10 @@ def choose(account: str, selectors: Selectors) -> QuerySet[DeadLetter]:
 
 
 def named(account: str, dlq_ids: list[str]) -> QuerySet[DeadLetter]:
-    """Dead letters by their ids; what is no id names none."""
-    pairs = filter(None, map(read_pair, dlq_ids))
-    keys = {key: failed_at for failed_at, key in pairs}
-    letters = DeadLetter.objects.filter(account=account, id__in=keys)
-    return letters.filter(failed_at__in=set(keys.values()))
+    """Dead letters by their ids; a text that is not an id matches none."""
+    pairs = list(filter(None, map(read_pair, dlq_ids)))
+    return DeadLetter.objects.filter(
+        account=account,
+        id__in={key for _, key in pairs},
+        failed_at__in={failed_at for failed_at, _ in pairs},
+    )

@@ -1,6 +1,7 @@
 """`/v2/events` and `/v2/logs`: what has happened to messages, newest line first.
 
-The message is anywhere; this tells where it has been. Every line repeats what was published.
+The message may be in any state; the log shows all it has been in. Every line repeats what was
+published.
 https://upstash.com/docs/qstash/api-reference/logs/list-logs
 """
 
@@ -19,10 +20,11 @@ from broker.api.filters import (
     only,
     values,
 )
+from broker.api.lookups import read
 from broker.api.pages import SELECTORS, Place, read_page, read_place
-from broker.api.requests import Call, read
+from broker.api.requests import Call
 from broker.api.shown import own_in_log, repeated_in_log
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.models import Event, Message, State
 
 KNOWN = ["messageIds", *COLUMNS, "label", "state", *DATES, "order", *SELECTORS]
@@ -35,8 +37,8 @@ STATES = {state.value: [state] for state in State} | {
 }
 
 
-class Wanted(NamedTuple):
-    """Which lines are asked for: named messages, or conditions, and a place in the list."""
+class LogQuery(NamedTuple):
+    """Which lines are asked for: of named messages or by conditions, and from where on."""
 
     account: str
     message_ids: list[str] | None
@@ -46,65 +48,65 @@ class Wanted(NamedTuple):
 
 async def list_events(call: Call) -> JsonResponse:
     """Answer `{"events": [{"time", "messageId", "state", "url", …}], "cursor"}`."""
-    wanted = read_wanted(call.account, call.query)
-    return JsonResponse(await read(lambda: tell(wanted)))
+    asked = read_log_query(call.account, call.query)
+    return JsonResponse(await read(lambda: tell(asked)))
 
 
 async def list_logs(call: Call) -> JsonResponse:
-    """The same as the documentation has it, where they are called `logs`."""
-    wanted = read_wanted(call.account, call.query)
-    told = await read(lambda: tell(wanted))
+    """Answer the same under `logs` as well, the name in the documentation."""
+    asked = read_log_query(call.account, call.query)
+    told = await read(lambda: tell(asked))
     return JsonResponse({"logs": told["events"]} | told)
 
 
-def read_wanted(account: str, query: Selectors) -> Wanted:
-    """What a query asks for; `messageIds` overrides the other filters."""
+def read_log_query(account: str, query: Selectors) -> LogQuery:
+    """Read a query; `messageIds` overrides the other filters."""
     check_known(query, KNOWN)
     place = read_place(query, LINES, MOST_LINES)
     order = only(query, "order") or ORDERS[0]
     if order not in ORDERS:
-        raise PublishError(f"order must be {' or '.join(ORDERS)}, not {order[:100]!r}")
+        raise Rejected(f"order must be {' or '.join(ORDERS)}, not {order[:100]!r}")
     place = place._replace(oldest_first=order == "earliestFirst")
     if "messageIds" in query:
-        return Wanted(account, values(query, "messageIds"), Q(), place)
+        return LogQuery(account, values(query, "messageIds"), Q(), place)
     condition = message_condition(query, "message__") & date_condition(query, "time")
     if "state" in query:
         condition &= Q(state__in=states(query))
     named = values(query, "messageId") if "messageId" in query else None
-    return Wanted(account, named, condition, place)
+    return LogQuery(account, named, condition, place)
 
 
 def states(query: Selectors) -> list[State]:
     found: list[State] = []
     for word in values(query, "state"):
         if word not in STATES:
-            raise PublishError(f"state must be one of {', '.join(STATES)}, not {word[:100]!r}")
+            raise Rejected(f"state must be one of {', '.join(STATES)}, not {word[:100]!r}")
         found += STATES[word]
     return found
 
 
-def lines(wanted: Wanted) -> QuerySet[Event]:
-    """The lines that are asked for, in no order yet.
+def lines(asked: LogQuery) -> QuerySet[Event]:
+    """The lines that are asked for, not yet ordered.
 
-    Named messages are looked up first, so that their lines are found by an index of theirs,
+    Named messages are looked up first, so that their lines are found by an index on messages,
     however many others the account has.
     """
-    account, message_ids, condition, _ = wanted
+    account, message_ids, condition, _ = asked
     if message_ids is None:
         return Event.objects.filter(condition, account=account)
     named = Message.objects.filter(account=account, message_id__in=message_ids)
     return Event.objects.filter(condition, message__in=list(named.values_list("id", flat=True)))
 
 
-def tell(wanted: Wanted) -> dict[str, Any]:
-    """A page of lines as on the wire; each message is read once for all its lines."""
-    page = read_page(lines(wanted), "time", wanted.place)
-    events = Event.objects.in_bulk(page.keys)
-    messages = Message.objects.in_bulk({event.message_id for event in events.values()})
+def tell(asked: LogQuery) -> dict[str, Any]:
+    """A page of lines as JSON; each message is read once for all its lines."""
+    page = read_page(lines(asked), "time", asked.place)
+    events = page.rows(Event.objects.all())
+    messages = Message.objects.in_bulk({event.message_id for event in events})
     repeated = {key: repeated_in_log(message) for key, message in messages.items()}
     told = [
         repeated[event.message_id] | own_in_log(event)
-        for event in (events[key] for key in page.keys if key in events)
+        for event in events
         if event.message_id in repeated
     ]
     return page.next | {"events": told}

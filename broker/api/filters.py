@@ -1,7 +1,7 @@
-"""Which messages are meant: the filters of a query, or of a JSON body, as conditions on rows.
+"""Filters: which messages a query or a JSON body chooses, as conditions on rows.
 
-Somebody asks for messages, for their logs or for dead letters, wherever they are by now. The
-values of one filter are alternatives, different filters must all hold.
+They choose messages, lines of the log and dead letters. The values of one filter are
+alternatives; different filters must all match.
 https://upstash.com/docs/qstash/api-reference/messages/bulk-cancel-messages
 """
 
@@ -14,10 +14,10 @@ from django.db.models.functions import StrIndex
 from django.db.models.lookups import GreaterThan
 
 from broker.api.requests import Call
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.options import CONTROL_CHARACTER, quoted
 
-# What is asked for: every value by the name of its filter.
+# Every value, by the name of its filter.
 type Selectors = Mapping[str, list[str]]
 
 COLUMNS = {
@@ -33,50 +33,50 @@ COLUMNS = {
     "callerIP": "caller_ip",
 }
 DATES = ("fromDate", "toDate")
-# Where a comma may be part of a value, and where such a list may be cut all the same.
+# Filters whose values may contain commas, and where a list of such values is split.
 COMMA = re.compile(",")
 COMMAS = {
     "url": re.compile(",(?=https?://)"),
     "path": re.compile(",(?=/)"),
     "flowControlKey": COMMA,
 }
-# A database takes so many values in one statement, and so many conditions.
+# How many values, and how many conditions, a database takes in one statement.
 MOST_IDS = 10_000
 MOST_VALUES = 100
 
 
 def read_selectors(call: Call) -> Selectors:
-    """The selectors of a query and of a JSON body, which may hold the same by the same names.
+    """The selectors of a query and of a JSON body; the body overrides the query.
 
-    Values of the body are texts, whole numbers, or lists of those; an empty list, which no
-    query can hold, selects nothing.
+    Values in the body are texts, whole numbers, or lists of those. An empty list, which a
+    query cannot express, selects nothing.
     """
     body = call.json()
     if body is None:
         return call.query
     if not isinstance(body, dict):
-        raise PublishError("the body must be an object of filters")
+        raise Rejected("the body must be an object of filters")
     return call.query | {name: as_texts(name, value) for name, value in body.items()}
 
 
 def as_texts(name: str, value: Any) -> list[str]:
     found = value if isinstance(value, list) else [value]
     if any(isinstance(one, bool) or not isinstance(one, str | int) for one in found):
-        raise PublishError(f"{name[:100]!r} must be a text, a whole number or a list of those")
+        raise Rejected(f"{name[:100]!r} must be a text, a whole number or a list of those")
     return [str(one) for one in found]
 
 
 def check_known(selectors: Iterable[str], known: Collection[str]) -> None:
-    """PublishError for a selector that is not known here, lest it select everything."""
+    """Reject a selector that is not known here, so that it does not select everything."""
     for name in selectors:
         if name not in known:
-            raise PublishError(f"unknown filter {name[:100]!r}, known are {', '.join(known)}")
+            raise Rejected(f"unknown filter {name[:100]!r}, known are {', '.join(known)}")
 
 
 def values(selectors: Selectors, name: str) -> list[str]:
     """The values of one selector: repeated, or separated by commas, or both.
 
-    Where a comma may be part of a value, both the whole and its parts are meant.
+    Where a comma may be part of a value, both the whole and its parts are looked for.
     """
     given = selectors[name]
     found = [part for value in given for part in COMMAS.get(name, COMMA).split(value)]
@@ -84,29 +84,29 @@ def values(selectors: Selectors, name: str) -> list[str]:
         found = list(dict.fromkeys([*given, *found]))
     most = MOST_IDS if name.endswith(("Id", "Ids")) else MOST_VALUES
     if len(found) > most:
-        raise PublishError(f"{name}: more than {most} values")
+        raise Rejected(f"{name}: more than {most} values")
     if any(CONTROL_CHARACTER.search(value) for value in found):
-        raise PublishError(f"{name} holds a character that no {name} may hold")
+        raise Rejected(f"{name} holds a character that no {name} may hold")
     found = [value for value in map(str.strip, found) if value]
-    if name == "host":  # as it is kept
+    if name == "host":  # as it is stored
         found = [value.lower() for value in found]
     if given and not found:
-        raise PublishError(f"{name} must not be empty")
+        raise Rejected(f"{name} must not be empty")
     return found
 
 
 def only(selectors: Selectors, name: str) -> str:
-    """The value of a selector that can have but one; "" if it is not given."""
+    """The value of a selector that can have only one; "" if it is not given."""
     given = selectors.get(name, [])
     if len(given) > 1:
-        raise PublishError(f"{name} must be given once")
+        raise Rejected(f"{name} must be given once")
     return given[0] if given else ""
 
 
 def number(text: str, name: str) -> int:
     """A whole number as a database can hold it."""
     if not re.fullmatch("[0-9]{1,18}", text):
-        raise PublishError(f"{name} must be a whole number, not {text[:100]!r}")
+        raise Rejected(f"{name} must be a whole number, not {text[:100]!r}")
     return int(text)
 
 
@@ -115,12 +115,12 @@ def numbers(selectors: Selectors, name: str) -> list[int]:
 
 
 def message_condition(selectors: Selectors, prefix: str = "") -> Q:
-    """What the filters among selectors ask of a message, which stands behind `prefix`."""
+    """The condition that selectors put on a message, whose columns begin with `prefix`."""
     condition = Q()
     for name, column in COLUMNS.items():
         if name in selectors:
             wanted = values(selectors, name)
-            if name in {"url", "path"}:  # a row holds them as they are sent
+            if name in {"url", "path"}:  # stored as they are sent
                 wanted = [quoted(value) for value in wanted]
             condition &= Q(**{f"{prefix}{column}__in": wanted})
     if "label" in selectors:
@@ -129,7 +129,7 @@ def message_condition(selectors: Selectors, prefix: str = "") -> Q:
 
 
 def labelled(labels: list[str], column: str) -> Q:
-    """Whether one of the labels is among those of a row, in the same case."""
+    """Whether a row has one of the labels, in the same case."""
     condition = Q(pk__in=[])
     for label in labels:
         condition |= Q(GreaterThan(StrIndex(column, Value(f",{label},")), 0))

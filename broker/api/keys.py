@@ -9,7 +9,8 @@ from django.http import JsonResponse
 
 from broker import accounts, lanes
 from broker.accounts import Keys, keys_of
-from broker.api.requests import Call, read, refuse
+from broker.api.lookups import read
+from broker.api.requests import Call, refuse
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 
@@ -28,7 +29,7 @@ async def show_keys(call: Call) -> JsonResponse:
 async def rotate_keys(call: Call) -> JsonResponse:
     """Let the next key sign from now on, and answer the new pair.
 
-    The development users keep theirs, by which clients recognize the development server.
+    The development users keep theirs: clients know the development server by them.
     """
     if settings.BROKER_DEV_USERS:
         return refuse(403, "the keys of development users are published and cannot be rotated")

@@ -1,7 +1,7 @@
 """`/v2/messages`: look a message up, or cancel one, or many.
 
-The message waits, is being delivered, or is over and not yet forgotten. One that is cancelled
-cannot be found any more from that moment on; its log still tells of it.
+The message waits, is being delivered, or is finished and not yet deleted. A cancelled message
+can no longer be looked up; its log remains.
 https://upstash.com/docs/qstash/api-reference/messages/get-a-message
 """
 
@@ -22,8 +22,9 @@ from broker.api.filters import (
     read_selectors,
     values,
 )
+from broker.api.lookups import read, show_one
 from broker.api.pages import SELECTORS, read_count
-from broker.api.requests import Call, read
+from broker.api.requests import Call
 from broker.api.shown import shown_message
 from broker.cancelling import cancel_now
 from broker.errors import NotFound
@@ -32,7 +33,7 @@ from groupcommit.writer import writer
 
 KNOWN = [name for name in COLUMNS if name != "messageId"]
 KNOWN += ["label", *DATES, "messageIds", *SELECTORS]
-# The write lock is never held for more of them.
+# The write lock is never held for more than this.
 CANCELED_AT_ONCE = 500
 MOST_COUNTED = 500
 
@@ -40,17 +41,14 @@ MOST_COUNTED = 500
 async def get_message(call: Call, message_id: str) -> JsonResponse:
     """Answer a message that has not been cancelled, or 404."""
     canceled = (State.CANCEL_REQUESTED, State.CANCELED)
-
-    def look() -> Message | None:
-        return named(call.account, [message_id]).exclude(state__in=canceled).first()
-
-    if not (message := await read(look)):
-        raise NotFound(f"there is no message {message_id[:100]!r}")
-    return JsonResponse(shown_message(message))
+    found = named(call.account, [message_id]).exclude(state__in=canceled)
+    return await show_one(
+        lambda: [shown_message(message) for message in found], f"message {message_id[:100]!r}"
+    )
 
 
 async def cancel_message(call: Call, message_id: str) -> JsonResponse:
-    """Cancel one message; 404 if it is over already."""
+    """Cancel one message; 404 if it is finished already."""
     ids = await read(lambda: keys(named(call.account, [message_id])))
     cancelled = await writer.write(cancel_now, ids) if ids else 0
     if not cancelled:
@@ -59,10 +57,10 @@ async def cancel_message(call: Call, message_id: str) -> JsonResponse:
 
 
 async def cancel_messages(call: Call) -> JsonResponse:
-    """Cancel all messages that match, or simply all; answer how many those were.
+    """Cancel all messages that match, or simply all; answer how many.
 
-    Which they are is settled before the first is cancelled, so a busy publisher cannot keep
-    this going for ever. https://upstash.com/docs/qstash/api-reference/messages/bulk-cancel-messages
+    They are chosen before the first is cancelled, so a busy publisher cannot keep this going
+    for ever. https://upstash.com/docs/qstash/api-reference/messages/bulk-cancel-messages
     """
     selectors = read_selectors(call)
     check_known(selectors, KNOWN)
@@ -78,12 +76,12 @@ async def cancel_messages(call: Call) -> JsonResponse:
 
 
 def choose(account: str, selectors: Selectors) -> QuerySet[Message]:
-    """The messages that selectors mean; ids override whatever else is asked for."""
+    """The messages that selectors choose; ids override all other selectors."""
     if "messageIds" in selectors:
         return named(account, values(selectors, "messageIds"))
     return Message.objects.filter(
-        # Whatever is not over is due some time or stands in a lane. There are indexes for both,
-        # and SQLite uses two at once if it is asked like this.
+        # An unfinished message is due some time or stands in a lane. There are indexes for both,
+        # and SQLite uses the two together for this form of the condition.
         Q(due_at__gte=0) | Q(lane__gt=""),
         message_condition(selectors),
         date_condition(selectors, "created_at"),
@@ -93,7 +91,7 @@ def choose(account: str, selectors: Selectors) -> QuerySet[Message]:
 
 
 def named(account: str, message_ids: list[str]) -> QuerySet[Message]:
-    """An account's messages by their ids; a text that no id can be names none."""
+    """An account's messages by their ids; a text that cannot be an id matches none."""
     ids = [text for text in message_ids if re.fullmatch(r"[\w-]+", text)]
     return Message.objects.filter(account=account, message_id__in=ids)
 

@@ -1,7 +1,6 @@
-"""`GET /v2/openapi.json`: what this queue's HTTP interface offers, for people and for machines.
+"""`GET /v2/openapi.json`: the description of this queue's HTTP interface.
 
-No message is concerned. The description stands in broker/api/description/, and is turned into
-bytes once.
+No message is concerned. The description is in broker/api/description/, and becomes bytes once.
 """
 
 import json
@@ -17,7 +16,7 @@ CONTENT = json.dumps(DESCRIPTION).encode()
 
 @csrf_exempt
 async def describe(request: HttpRequest) -> HttpResponse:
-    """Answer the description, to anybody."""
+    """Answer the description, without a token."""
     if request.method != "GET":
         return refuse(405, f"use GET, not {request.method}")
     return HttpResponse(CONTENT, content_type="application/json")

@@ -1,25 +1,26 @@
-"""Pages of a long list: how much of it is told at once, and where the next page begins.
+"""Pages of a long list: how much is answered at once, and where the next page begins.
 
-Log lines and dead letters are told in the order of their keys, so a page costs the same
-wherever it begins. A cursor is `<unix ms>-<key>` of the last row told, as QStash forms them.
+Log lines and dead letters are listed in the order of their keys, so a page costs the same
+wherever it begins. A cursor is `<unix ms>-<key>` of the last row listed, as in QStash.
 """
 
 import re
 from typing import Any, NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.db.models.functions import Length
 
 from broker.api.filters import Selectors, number, only
-from broker.errors import PublishError
+from broker.errors import Rejected
 
 SELECTORS = ("cursor", "count")
-# Of bodies, as they are in the database. A page with more of them ends early.
+CURSOR = re.compile("([0-9]{1,18})-([0-9]{1,18})")
+# Bytes of stored bodies. A page with more of them ends early.
 LARGEST_PAGE = 8 * 1024 * 1024
 
 
 class Place(NamedTuple):
-    """How many rows a page may have, and behind which key it begins."""
+    """How many rows a page may have, and after which key it begins."""
 
     length: int
     after: int | None = None
@@ -34,17 +35,22 @@ class Page(NamedTuple):
 
     @property
     def next(self) -> dict[str, str]:
-        """What an answer says of the next page: nothing if there is none."""
+        """What an answer says about the next page: nothing if there is none."""
         return {"cursor": self.cursor} if self.cursor else {}
+
+    def rows[M: Model](self, rows: QuerySet[M]) -> list[M]:
+        """The page's rows in order, except those that have been deleted since."""
+        found = rows.in_bulk(self.keys)
+        return [found[key] for key in self.keys if key in found]
 
 
 def read_place(selectors: Selectors, default: int, most: int) -> Place:
-    """The place that `cursor` and `count` ask for; asking for too many gets the most."""
+    """The place that `cursor` and `count` ask for; `most` is the limit."""
     count = read_count(selectors, default, most)
     if not (cursor := only(selectors, "cursor")):
         return Place(count)
     if not (pair := read_pair(cursor)):
-        raise PublishError(f"cursor must be one of an earlier answer, not {cursor[:100]!r}")
+        raise Rejected(f"cursor must be one of an earlier answer, not {cursor[:100]!r}")
     return Place(count, pair[1])
 
 
@@ -53,13 +59,13 @@ def read_count(selectors: Selectors, default: int, most: int) -> int:
         return default
     count = number(only(selectors, "count"), "count")
     if not count:
-        raise PublishError("count must be at least 1")
+        raise Rejected("count must be at least 1")
     return min(count, most)
 
 
 def read_pair(text: str) -> tuple[int, int] | None:
-    """`<unix ms>-<key>` in its parts; None if it is nothing of the kind."""
-    match = re.fullmatch("([0-9]{1,18})-([0-9]{1,18})", text)
+    """The parts of `<unix ms>-<key>`; None for any other text."""
+    match = CURSOR.fullmatch(text)
     return (int(match[1]), int(match[2])) if match else None
 
 

@@ -1,7 +1,7 @@
-"""What every request to `/v2/` has in common: who asks, for what, and how to refuse it.
+"""What every request to `/v2/` has in common: who asks, for what, and how it is refused.
 
-A publisher speaks QStash's protocol to us. Past this module its message is on its way into
-publishing.py; a question about messages is answered by the module named for what it is about.
+A client speaks QStash's protocol. A message goes on to publish.py; other requests go to the
+module of their resource.
 """
 
 import json
@@ -9,27 +9,25 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from broker.accounts import account_for
-from broker.errors import PublishError, TooLarge
+from broker.errors import Rejected, TooLarge
 from broker.headers import header_text
 from broker.options import checked_options
 
-# What a request target may hold as it is (RFC 3986); anything else is bytes to be encoded.
+# What a request target may contain (RFC 3986); other bytes are encoded.
 TARGET = "%:/?#[]@!$&'()*+,;=-._~\"<>\\^`{|}"
 
 type Handler = Callable[..., Coroutine[Any, Any, HttpResponse]]
 
 
 class Call:
-    """A request by somebody who is known."""
+    """A request with a valid token: whose it is, its path, query, headers and body."""
 
     def __init__(self, request: HttpRequest, account: str) -> None:
         self.request, self.account = request, account
@@ -42,7 +40,7 @@ class Call:
         }
 
     def headers(self) -> dict[str, list[str]]:
-        """The request's headers, each value on its own where the server tells them apart."""
+        """The request's headers, each value on its own if the server keeps them apart."""
         headers: dict[str, list[str]] = {}
         if scope := getattr(self.request, "scope", None):
             pairs = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]]
@@ -58,7 +56,7 @@ class Call:
         try:
             body = self.request.read(limit + 1)
         except (RequestDataTooBig, UnreadablePostError) as error:
-            raise PublishError(f"the body cannot be read: {error}") from error
+            raise Rejected(f"the body cannot be read: {error}") from error
         if len(body) > limit:
             raise TooLarge(f"the body is larger than {limit} bytes")
         return body
@@ -69,12 +67,12 @@ class Call:
         try:
             return json.loads(body) if body.strip() else None
         except (ValueError, RecursionError) as error:
-            raise PublishError(f"the body is not JSON: {error}") from error
+            raise Rejected(f"the body is not JSON: {error}") from error
 
     def destination(self, prefix: str) -> tuple[str, dict[str, list[str]]]:
-        """The destination behind a prefix of the path, and the options of the whole request.
+        """The destination after a prefix of the path, and the options of the whole request.
 
-        Options may stand in headers or in the query, headers win; the rest of the query is
+        Options may be headers or in the query; headers override. The rest of the query is
         the destination's, undecoded and in order.
         """
         destination = self.path.partition(prefix)[2]
@@ -95,17 +93,17 @@ class Call:
 
 
 def parse(query: str) -> dict[str, list[str]]:
-    """A query's values by name, in order; PublishError if it is not text."""
+    """A query's values by name, in order; Rejected if it is not text."""
     try:
         return parse_qs(query, keep_blank_values=True, errors="strict", max_num_fields=1000)
     except ValueError as error:
-        raise PublishError(f"the query cannot be read: {error}") from error
+        raise Rejected(f"the query cannot be read: {error}") from error
 
 
 def endpoint(**handlers: Handler) -> Callable[..., Coroutine[Any, Any, HttpResponse]]:
     """One address of the API: a handler for each method, called with a `Call` and the path's parts.
 
-    It is for those who know an account's token; a PublishError becomes its status and
+    Without the token of an account it is refused; `Rejected` becomes its status and
     `{"error": "…"}`.
     """
 
@@ -124,7 +122,7 @@ def endpoint(**handlers: Handler) -> Callable[..., Coroutine[Any, Any, HttpRespo
             if account.read_only and request.method != "GET":
                 return refuse(403, "this token may only read")
             return await handler(Call(request, account.name), *args, **kwargs)
-        except PublishError as error:
+        except Rejected as error:
             return refuse(error.status, str(error))
 
     return view
@@ -136,7 +134,7 @@ def refuse(status: int, error: str) -> JsonResponse:
 
 @csrf_exempt
 async def unknown(request: HttpRequest) -> JsonResponse:
-    """Whatever else is asked for below `/v2/`."""
+    """Answer 404 for anything else below `/v2/`."""
     return refuse(404, f"there is no {request.path}")
 
 
@@ -150,10 +148,10 @@ def given_token(request: HttpRequest) -> str:
 
 
 def raw_target(request: HttpRequest) -> str:
-    """The path and query as the client sent them: Django's are decoded already.
+    """The path and query as the client sent them; Django has decoded its own.
 
-    A destination may hold `%2F` or `//`, and its bytes must arrive unchanged; those that no
-    URL may hold are percent-encoded.
+    A destination may contain `%2F` or `//` and must stay unchanged; bytes that no URL may
+    contain are percent-encoded.
     """
     if scope := getattr(request, "scope", None):
         path: bytes = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
@@ -165,23 +163,8 @@ def raw_target(request: HttpRequest) -> str:
 
 
 def unquoted(part: str) -> str:
-    """A part of the path as text: no SDK encodes names, but others may."""
+    """A part of the path as text: SDKs do not encode names, other clients may."""
     try:
         return unquote_to_bytes(part).decode()
     except ValueError as error:
-        raise PublishError(f"the path is not text: {error}") from error
-
-
-async def read[T](look: Callable[[], T]) -> T:
-    """Query the database in a thread and over a connection of the query's own.
-
-    A filter that has to search far keeps nobody else waiting.
-    """
-
-    def look_and_close() -> T:
-        try:
-            return look()
-        finally:
-            connections.close_all()
-
-    return await sync_to_async(look_and_close, thread_sensitive=False)()
+        raise Rejected(f"the path is not text: {error}") from error

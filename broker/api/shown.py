@@ -1,8 +1,7 @@
-"""What is shown of a message: its JSON on the wire, without what is to be kept from sight.
+"""A message, its log and its dead letter as JSON, without the redacted fields.
 
-The message is anywhere between acceptance and the day it is forgotten, and somebody asks for
-it, for its log or for its dead letter. Delivery never comes through here: it sends what was
-published. What is absent is left out, as both SDKs expect.
+Somebody asks for a message in any state. Delivery does not use this module: it sends what was
+published. Absent fields are left out, as both SDKs expect.
 """
 
 import base64
@@ -45,7 +44,7 @@ def shown_letter(letter: DeadLetter) -> dict[str, Any]:
 
 
 def repeated_in_log(message: Message) -> dict[str, Any]:
-    """What every line of a message's log says alike; bodies in base64, spans in ms.
+    """What every line of a message's log repeats; bodies in base64, durations in ms.
     https://upstash.com/docs/qstash/api-reference/logs/list-logs
     """
     body = bytes(message.body)
@@ -65,7 +64,7 @@ def repeated_in_log(message: Message) -> dict[str, Any]:
 
 
 def own_in_log(event: Event) -> dict[str, Any]:
-    """What one line of a log says by itself."""
+    """What only this line of the log says."""
     return {"time": event.time, "state": event.state} | present(
         error=event.error,
         nextDeliveryTime=event.next_delivery_time,
@@ -77,7 +76,7 @@ def own_in_log(event: Event) -> dict[str, Any]:
 
 
 def common(message: Message) -> dict[str, Any]:
-    """What a message, a dead letter and a line of the log tell alike."""
+    """What a message, a dead letter and a line of the log have in common."""
     labels = message.label_list
     return {
         "messageId": message.message_id,
@@ -111,7 +110,7 @@ def flow_control(message: Message) -> dict[str, Any]:
 
 
 def callback_header(message: Message, options: Header) -> Header:
-    """What a callback forwards to its receiver, less what it or its message redacts."""
+    """What a callback forwards to its receiver, without what it or its message redacts."""
     if not options:
         return {}
     return shown_header(forwarded(options), [*message.redacted, *redacted(options)])
@@ -127,7 +126,7 @@ def shown_header(header: Header, hidden: list[str]) -> Header:
 
 
 def fingerprint(value: bytes) -> str:
-    """What stands for a value that is not to be shown."""
+    """What replaces a redacted value."""
     return f"REDACTED:{hashlib.sha256(value).hexdigest()}"
 
 

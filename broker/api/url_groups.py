@@ -1,7 +1,7 @@
 """`/v2/topics`: URL groups, one name for several endpoints.
 
-A message published to the name becomes one message for each of them; broker/url_groups.py
-makes the changes.
+A message published to the name becomes one message for each of them;
+broker/resources/url_groups.py makes the changes.
 https://upstash.com/docs/qstash/features/url-groups
 """
 
@@ -9,30 +9,28 @@ from typing import Any
 
 from django.http import JsonResponse
 
-from broker import url_groups
-from broker.api.requests import Call, read
+from broker.api.lookups import show_all, show_one
+from broker.api.requests import Call
 from broker.changes import make
 from broker.clock import now_ms
-from broker.errors import NotFound, PublishError
+from broker.errors import Rejected
 from broker.headers import canonical
 from broker.models import UrlGroup
 from broker.options import checked_name, checked_options, checked_url, quoted
 from broker.publishing import Publication, message_to
-from broker.url_groups import ANY_URL, Change, EndpointChange
+from broker.resources import url_groups
+from broker.resources.url_groups import ANY_URL, EndpointChange, GroupChange
 
 
 async def list_groups(call: Call) -> JsonResponse:
     """Answer a list of groups, oldest first."""
-    return JsonResponse(await read(lambda: shown(call.account)), safe=False)
+    return await show_all(lambda: shown(call.account))
 
 
 async def show_group(call: Call, name: str) -> JsonResponse:
     """Answer one group."""
     name = checked_name(name, "URL group")
-    found = await read(lambda: shown(call.account, name=name))
-    if not found:
-        raise NotFound(f"there is no URL group {name!r}")
-    return JsonResponse(found[0])
+    return await show_one(lambda: shown(call.account, name=name), f"URL group {name!r}")
 
 
 async def add_endpoints(call: Call, name: str) -> JsonResponse:
@@ -40,7 +38,7 @@ async def add_endpoints(call: Call, name: str) -> JsonResponse:
     change = change_of(call, name)
     endpoints = tuple(endpoints_in(call.json()))
     if not all(endpoint.url for endpoint in endpoints):
-        raise PublishError("every one of endpoints needs a url")
+        raise Rejected("every one of endpoints needs a url")
     await make(url_groups.add_endpoints, change._replace(endpoints=endpoints))
     return JsonResponse({})
 
@@ -61,7 +59,7 @@ async def set_headers(call: Call, name: str) -> JsonResponse:
     body = call.json()
     headers = body.get("headers") if isinstance(body, dict) else None
     if not isinstance(headers, dict) or not all(map(is_header, headers.values())):
-        raise PublishError("headers must be an object of texts or lists of texts")
+        raise Rejected("headers must be an object of texts or lists of texts")
     options = checked_options(headers)
     message_to(ANY_URL, Publication(ANY_URL, options, b""), now_ms())
     await make(url_groups.set_header, change._replace(header=options))
@@ -74,15 +72,15 @@ async def delete_group(call: Call, name: str) -> JsonResponse:
     return JsonResponse({})
 
 
-def change_of(call: Call, name: str) -> Change:
-    return Change(call.account, checked_name(name, "URL group"), now_ms())
+def change_of(call: Call, name: str) -> GroupChange:
+    return GroupChange(call.account, checked_name(name, "URL group"), now_ms())
 
 
 def endpoints_in(body: Any) -> list[EndpointChange]:
-    """The endpoints a body names, their URLs as messages will have them."""
+    """The endpoints that a body names, with their URLs as messages will have them."""
     given = body.get("endpoints") if isinstance(body, dict) else None
     if not isinstance(given, list) or not given:
-        raise PublishError("endpoints must be a list of at least one {url, name}")
+        raise Rejected("endpoints must be a list of at least one {url, name}")
     return [endpoint_in(item) for item in given]
 
 
@@ -90,7 +88,7 @@ def endpoint_in(item: Any) -> EndpointChange:
     """One endpoint; what is not given becomes ""."""
     given = [item.get("url"), item.get("name")] if isinstance(item, dict) else []
     if not any(given) or not all(part is None or isinstance(part, str) for part in given):
-        raise PublishError("each of endpoints must be an object {url, name} of texts")
+        raise Rejected("each of endpoints must be an object {url, name} of texts")
     url, name = (part or "" for part in given)
     if url:
         checked_url(url)
@@ -100,13 +98,13 @@ def endpoint_in(item: Any) -> EndpointChange:
 
 
 def is_header(value: Any) -> bool:
-    """Whether JSON's value can be a header's: a text or a list of texts."""
+    """Whether a JSON value can be that of a header: a text or a list of texts."""
     texts = value if isinstance(value, list) else [value]
     return all(isinstance(text, str) for text in texts)
 
 
 def shown(account: str, **which: str) -> list[dict[str, Any]]:
-    """Groups as on the wire."""
+    """Groups as JSON."""
     groups = UrlGroup.objects.filter(account=account, **which).order_by("id")
     return [as_json(group) for group in groups.prefetch_related("endpoints")]
 

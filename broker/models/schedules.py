@@ -1,6 +1,6 @@
 """Schedules: messages that are published repeatedly.
 
-A schedule is a publish request kept for later; schedules.py publishes it whenever its cron
+A schedule is a publish request kept for later; firing.py publishes it whenever its cron
 expression says so. What it has published is a message like any other.
 """
 

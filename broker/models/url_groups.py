@@ -1,7 +1,7 @@
 """URL groups: one name, several endpoints.
 
-A message published to a group becomes one message for each endpoint (publishing.py), and
-each of them is delivered by itself.
+A message published to a group becomes one message for each endpoint (publishing.py), and from
+then on they are independent.
 """
 
 from django.db import models

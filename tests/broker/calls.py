@@ -36,14 +36,14 @@ async def ask(
     headers: dict[str, str] | None = None,
     token: str = TOKEN,
 ) -> Answer:
-    """Ask for `/v2/{target}`; content that is no bytes is sent as JSON."""
+    """Ask for `/v2/{target}`; content other than bytes is sent as JSON."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     given = {"Host": "testserver", "Authorization": f"Bearer {token}"} | (headers or {})
     return await exchange(method, f"/v2/{target}", given, body)
 
 
 async def exchange(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """One request, as whoever sends it has made it, and its answer.
+    """Send one request exactly as it is given, and return its answer.
 
     A header's value may hold any byte, as `surrogateescape` writes it.
     """
@@ -70,7 +70,7 @@ async def exchange(method: str, target: str, headers: Mapping[str, str], body: b
 
 
 class Clock:
-    """The present moment, or as much later as a test likes."""
+    """The present moment, or as much later as a test needs."""
 
     def __init__(self, ahead_ms: int = 0) -> None:
         self.ahead_ms = ahead_ms

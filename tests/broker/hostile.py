@@ -22,7 +22,7 @@ type Behaviour = Callable[[socket.socket], None]
 
 
 def say(*pieces: bytes, wait: float = 0, then_hold: bool = False) -> Behaviour:
-    """Send these, one after the other; then hang up, or hold the line."""
+    """Send these, one after the other; then close the connection, or keep it open."""
 
     def behave(line: socket.socket) -> None:
         for piece in pieces:
@@ -94,7 +94,7 @@ ALL = SLOW | FLOODS | ENDLESS | BROKEN | OTHER
 
 def serve(listener: socket.socket, behave: Behaviour) -> None:
     def answer(line: socket.socket) -> None:
-        with line, contextlib.suppress(OSError):  # the dispatcher has hung up
+        with line, contextlib.suppress(OSError):  # the dispatcher has closed the connection
             if b"\r\n\r\n" in line.recv(65536):
                 behave(line)
 

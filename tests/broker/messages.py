@@ -1,4 +1,4 @@
-"""Messages to test with: rows as a publisher leaves them, and a destination to play."""
+"""Messages to test with: rows as a publisher leaves them, and a destination to imitate."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ def states(message: Message) -> list[str]:
 
 
 class Destination:
-    """Takes the place of `delivery.deliver`: answers as it is told, and may be slow."""
+    """Takes the place of `delivery.deliver`: answers as a test says, and may be slow."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = list(outcomes)

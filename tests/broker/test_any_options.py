@@ -1,4 +1,4 @@
-"""Whatever stands in a publisher's options is taken or refused, but breaks nothing."""
+"""Any option of a publisher is accepted or refused; none breaks the queue."""
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -40,7 +40,7 @@ PIECES = [
     "header", "header[X]", "header[", "headers[]", "*****", "CRON_TZ=Europe/Berlin", "CRON_TZ=.",
     "L", "31", "2", "ü", "é", "語", "😀",
 ]  # fmt: skip
-BYTES = st.sampled_from([chr(0xDC00 + byte) for byte in (0x80, 0xC3, 0xFF)])  # no text at all
+BYTES = st.sampled_from([chr(0xDC00 + byte) for byte in (0x80, 0xC3, 0xFF)])  # not text at all
 SENDABLE = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0")
 PIECE = st.sampled_from(PIECES)
 VALUE = st.one_of(
@@ -93,7 +93,7 @@ def test_whatever_is_taken_can_be_delivered_and_shown():
 
 
 async def attempt(session: object, message: Message, key: str) -> Outcome:
-    """Do all that is done before a message goes out, and let half of them fail."""
+    """Do all that comes before the POST, and let half of the attempts fail."""
     requested(message.url)
     headers_for(message, key)
     return OK if message.pk % 2 else ERROR

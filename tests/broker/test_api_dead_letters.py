@@ -55,19 +55,19 @@ async def test_message_without_attempts_left_can_be_looked_at():
     assert (await ask("GET", f"dlq/{letter['dlqId']}")).json == letter
 
 
-async def test_letter_of_a_message_that_got_no_answer_says_0():
+async def test_letter_without_an_answer_has_status_0():
     await buried(outcome=NO_ANSWER)
     (letter,) = await letters()
     assert [letter[name] for name in letter if name.startswith("response")] == [0]
 
 
-async def test_answer_that_is_no_text_is_told_in_base64():
+async def test_binary_answer_is_shown_in_base64():
     await buried(outcome=Outcome(500, {}, b"\xff", "HTTP 500"))
     (letter,) = await letters()
     assert (letter["responseBodyBase64"], "responseBody" in letter) == ("/w==", False)
 
 
-async def test_letter_tells_all_of_its_message_but_what_is_redacted():
+async def test_letter_shows_its_message_except_redacted_fields():
     await buried(**ALL_FIELDS)
     (letter,) = await letters()
     assert letter["body"] == f"REDACTED:{hashlib.sha256(b'\xff').hexdigest()}"
@@ -165,6 +165,12 @@ async def test_letters_are_deleted_by_their_ids(place):
     assert await left() == "1"
 
 
+async def test_wrong_id_with_the_same_key_hides_no_letter():
+    (dlq_id,) = await buried()
+    _, key = dlq_id.split("-")
+    assert (await ask("DELETE", f"dlq?dlqIds={dlq_id},1-{key}")).json == {"deleted": 1}
+
+
 async def test_all_are_deleted_page_by_page():
     await buried(5)
     first = (await ask("DELETE", "dlq?count=2")).json
@@ -214,7 +220,7 @@ async def test_wrong_body_is_refused():
     assert await left() == "0"
 
 
-async def test_nobody_sees_or_takes_anothers_letters(other_token):
+async def test_letters_of_another_account_are_out_of_reach(other_token):
     (dlq_id,) = await buried()
     for method, target in (
         ("GET", f"dlq/{dlq_id}"),

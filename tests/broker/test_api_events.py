@@ -1,4 +1,4 @@
-"""`/v2/events` and `/v2/logs`: what is told of each step, filtered and in pages."""
+"""`/v2/events` and `/v2/logs`: what the log says of each attempt, filtered and in pages."""
 
 import base64
 import hashlib
@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from broker.api.events import read_wanted, tell
+from broker.api.events import read_log_query, tell
 from broker.api.pages import Place, read_page
 from broker.dispatcher import Dispatcher
 from broker.models import Event, Message
@@ -48,7 +48,7 @@ async def events(query: str = "") -> list[dict[str, object]]:
     return answer.json["events"]
 
 
-async def test_log_is_told_newest_line_first():
+async def test_log_is_listed_newest_line_first():
     await attempted()
     assert [line["state"] for line in await events()] == ["RETRY", "ERROR", "ACTIVE", "CREATED"]
     assert [line["state"] for line in await events("?order=earliestFirst&count=2")] == [
@@ -57,7 +57,7 @@ async def test_log_is_told_newest_line_first():
     ]
 
 
-async def test_line_without_anything_to_tell_has_no_empty_fields():
+async def test_line_has_no_empty_fields():
     message = await stored(max_retries=0)
     assert await events() == [
         {
@@ -71,7 +71,7 @@ async def test_line_without_anything_to_tell_has_no_empty_fields():
     ]
 
 
-async def test_failed_attempt_is_told_with_its_answer():
+async def test_failed_attempt_is_listed_with_its_answer():
     await attempted()
     line = (await events())[1]
     assert (line["error"], line["responseStatus"]) == ("HTTP 500", 500)
@@ -79,14 +79,14 @@ async def test_failed_attempt_is_told_with_its_answer():
     assert base64.b64decode(line["responseBody"]) == b"oops"
 
 
-async def test_attempt_without_an_answer_tells_its_error_only():
+async def test_attempt_without_an_answer_has_an_error_only():
     await attempted(NO_ANSWER)
     line = (await events())[1]
     assert (line["state"], line["error"]) == ("ERROR", "no answer within 5 s")
     assert not [name for name in line if name.startswith("response")]
 
 
-async def test_next_delivery_is_told_in_milliseconds():
+async def test_next_delivery_is_shown_in_milliseconds():
     await attempted(retry_delay_expression="500")
     assert (await events())[0]["nextDeliveryTime"] == NOW + 500
 
@@ -132,7 +132,7 @@ async def test_every_line_repeats_what_was_published():
         )
 
 
-async def test_flow_control_is_told():
+async def test_flow_control_is_shown():
     limits = {"rate": 3, "period": 60}
     await stored(queue_name="q", flow_control_key="k", flow_control=limits)
     (line,) = await events()
@@ -141,7 +141,7 @@ async def test_flow_control_is_told():
     assert "parallelism" not in line
 
 
-async def test_redacted_fields_are_not_told():
+async def test_redacted_fields_are_not_shown():
     await attempted(header={"A": ["1"], "B": ["2"]}, body=b"me", redacted=["body", "header[A]"])
     body, header = (hashlib.sha256(value).hexdigest() for value in (b"me", b"1"))
     for line in await events():
@@ -149,7 +149,7 @@ async def test_redacted_fields_are_not_told():
         assert line["header"] == {"A": [f"REDACTED:{header}"], "B": ["2"]}
 
 
-async def test_documented_name_is_told_as_well():
+async def test_log_has_its_documented_name_too():
     await stored()
     answer = (await ask("GET", "logs?count=1")).json
     assert answer["logs"] == answer["events"] == await events()
@@ -236,7 +236,7 @@ def test_page_ends_early_when_its_bodies_are_large(room, length):
 def test_page_is_found_by_indexes_alone(query):
     store([new_message(message_id="msg_a")])
     with CaptureQueriesContext(connection) as asked:
-        assert tell(read_wanted("site", query))["events"]
+        assert tell(read_log_query("site", query))["events"]
     with connection.cursor() as cursor:
         for question in asked:
             cursor.execute(f"EXPLAIN QUERY PLAN {question['sql']}")
@@ -265,13 +265,13 @@ async def test_wrong_filter_is_refused_by_its_name():
         assert name in answer.error
 
 
-async def test_nobody_sees_anothers_log(other_token):
+async def test_log_of_another_account_is_out_of_reach(other_token):
     message = await attempted(OK)
     for target in ("events", "logs", f"events?messageId={message.message_id}"):
         assert (await ask("GET", target, token=other_token)).json["events"] == []
     assert len(await events()) == 3
 
 
-async def test_who_does_not_know_the_token_is_told_nothing():
+async def test_log_is_refused_without_the_token():
     assert (await ask("GET", "events", token="wrong")).status == 401
     assert (await ask("GET", "events?qstash_token=wrong", token="")).status == 401

@@ -1,4 +1,4 @@
-"""Filters: which rows each of them means, and what is refused before a database sees it."""
+"""Filters: which rows each of them finds, and what is refused before a query is made."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from broker.api.filters import (
     values,
 )
 from broker.api.pages import read_count, read_pair, read_place
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.models import Message
 from tests.broker.messages import NOW, new_message
 
@@ -22,7 +22,7 @@ URL = "https://a.test/x?b=1,2"
 
 
 def found(condition) -> list[bytes]:
-    """The bodies of the messages that a condition means."""
+    """The bodies of the messages that a condition finds."""
     bodies = Message.objects.filter(condition).order_by("id").values_list("body", flat=True)
     return [bytes(body) for body in bodies]
 
@@ -46,7 +46,7 @@ def stored(body: bytes, **fields: object) -> None:
         ("callerIP", "caller_ip"),
     ],
 )
-def test_filter_means_rows_with_just_that_value(db, name, field):
+def test_filter_finds_rows_with_exactly_that_value(db, name, field):
     start = {"url": "http://", "path": "/"}.get(name, "")
     one, two, three = f"{start}one", f"{start}two", f"{start}three"
     for body, value in ((b"a", one), (b"b", f"{one}two"), (b"c", f"{start}ONE"), (b"d", two)):
@@ -64,7 +64,7 @@ def test_different_filters_must_all_hold(db):
     assert found(message_condition({"queueName": ["q"], "label": ["one", "two"]})) == [b"a"]
 
 
-def test_label_is_found_among_others_and_only_whole(db):
+def test_whole_label_is_found_among_others(db):
     stored(b"a", labels=",one,two,")
     stored(b"b", labels=",ONE,")
     stored(b"c", labels=",lone,")
@@ -77,12 +77,12 @@ def test_label_is_found_among_others_and_only_whole(db):
 
 
 @pytest.mark.parametrize("name", ["label", "url", "messageId"])
-def test_empty_list_means_no_row(db, name):
+def test_empty_list_finds_no_row(db, name):
     stored(b"a", labels=",one,")
     assert found(message_condition({name: []})) == []
 
 
-def test_no_filter_means_every_row(db):
+def test_no_filter_finds_every_row(db):
     stored(b"a")
     assert found(message_condition({})) == [b"a"]
 
@@ -122,20 +122,20 @@ def test_values_are_trimmed_and_empty_parts_left_out():
 
 @pytest.mark.parametrize("given", ["", " ", ",", ", ,"])
 def test_filter_without_a_value_is_refused(given):
-    with pytest.raises(PublishError, match="label must not be empty"):
+    with pytest.raises(Rejected, match="label must not be empty"):
         values({"label": [given]}, "label")
 
 
 @pytest.mark.parametrize("given", ["a\0", "\ud800", "a\r\nb"])
-def test_character_that_no_row_holds_is_refused(given):
-    with pytest.raises(PublishError, match="queueName holds a character"):
+def test_control_character_is_refused(given):
+    with pytest.raises(Rejected, match="queueName holds a character"):
         values({"queueName": [given]}, "queueName")
 
 
 @pytest.mark.parametrize(("name", "most"), [("label", 100), ("messageIds", MOST_IDS)])
 def test_more_values_than_a_database_takes_are_refused(name, most):
     assert len(values({name: ["x"] * most}, name)) == most
-    with pytest.raises(PublishError, match=f"{name}: more than {most} values"):
+    with pytest.raises(Rejected, match=f"{name}: more than {most} values"):
         values({name: ["x," * most + "x"]}, name)
 
 
@@ -147,20 +147,20 @@ def test_as_many_ids_and_labels_as_allowed_are_searched_for(db):
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "1e3", "x", "9" * 19, "٣", "1\n"])
-def test_what_is_no_number_is_refused_by_its_name(text):
-    with pytest.raises(PublishError, match="fromDate must be a whole number"):
+def test_wrong_number_is_refused_by_its_name(text):
+    with pytest.raises(Rejected, match="fromDate must be a whole number"):
         number(text, "fromDate")
 
 
-def test_single_value_is_refused_twice():
+def test_single_value_may_be_given_only_once():
     assert only({"order": ["a"]}, "order") == "a"
-    with pytest.raises(PublishError, match="order must be given once"):
+    with pytest.raises(Rejected, match="order must be given once"):
         only({"order": ["a", "b"]}, "order")
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, {}, [None], [["a"]]])
 def test_value_of_a_body_is_text_or_number(value):
-    with pytest.raises(PublishError, match="'label' must be a text"):
+    with pytest.raises(Rejected, match="'label' must be a text"):
         as_texts("label", value)
 
 
@@ -171,20 +171,20 @@ def test_body_may_hold_one_value_or_a_list():
 
 def test_unknown_filter_is_refused_with_those_that_are_known():
     check_known({"label": ["a"]}, ["label", "url"])
-    with pytest.raises(PublishError, match=r"unknown filter 'labeel', known are label, url"):
+    with pytest.raises(Rejected, match=r"unknown filter 'labeel', known are label, url"):
         check_known({"labeel": ["a"]}, ["label", "url"])
 
 
-def test_count_has_a_default_and_an_end():
+def test_count_has_a_default_and_a_maximum():
     assert read_count({}, 100, 1000) == 100
     assert read_count({"count": ["7"]}, 100, 1000) == 7
     assert read_count({"count": ["5000"]}, 100, 1000) == 1000
-    with pytest.raises(PublishError, match="count must be at least 1"):
+    with pytest.raises(Rejected, match="count must be at least 1"):
         read_count({"count": ["0"]}, 100, 1000)
 
 
 @pytest.mark.parametrize("cursor", ["x", "1", "1-", "-1", "1-2-3", "1-x", f"1-{'9' * 19}"])
 def test_cursor_of_another_form_is_refused(cursor):
     assert read_pair("17-4") == (17, 4)
-    with pytest.raises(PublishError, match="cursor must be one of an earlier answer"):
+    with pytest.raises(Rejected, match="cursor must be one of an earlier answer"):
         read_place({"cursor": [cursor]}, 100, 1000)

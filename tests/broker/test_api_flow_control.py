@@ -1,4 +1,4 @@
-"""`/v2/flowControl`: what a key reports, each of its verbs, and what the dispatcher makes of it."""
+"""`/v2/flowControl`: what a key reports, each of its verbs, and how the dispatcher obeys."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from tests.broker.calls import Clock, ask
 from tests.broker.messages import Destination, new_message
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# Nothing is written, so nothing has to be emptied.
+# Nothing is written, so no table has to be emptied.
 refusal = pytest.mark.django_db
 
 OTHER = {"token": "other-token", "current": "sig_a", "next": "sig_b"}
@@ -104,7 +104,7 @@ async def test_missing_limits_are_shown_as_zero():
     assert (key["parallelismMax"], key["rateMax"], key["ratePeriod"]) == (5, 0, 1)
 
 
-async def test_counts_tell_what_waits_runs_and_has_started(run):
+async def test_counts_show_what_waits_runs_and_has_started(run):
     before = now_ms()
     await publish(3, parallelism=2, rate=9, period=3600)
     assert await run.started() == 2
@@ -286,7 +286,7 @@ async def test_lower_pinned_parallelism_holds_for_what_has_not_started(run):
 
 
 @pytest.mark.parametrize("verb", ["resetRate", "reset", "pin?rate=2"])
-async def test_reset_lets_the_rate_begin_anew(run, verb):
+async def test_reset_starts_the_rate_again(run, verb):
     await publish(4, rate=2, period=3600)
     assert (await run.started(), await run.started()) == (2, 0)
     assert (await show())["rateCount"] == 2

@@ -1,4 +1,4 @@
-"""`/v2/messages`: what is told of a message, and every way to cancel one or many."""
+"""`/v2/messages`: how a message is shown, and every way to cancel one or many."""
 
 from urllib.parse import quote
 
@@ -47,7 +47,7 @@ async def left() -> list[str]:
     return [message.labels.strip(",") async for message in waiting]
 
 
-async def test_message_that_is_over_is_still_told():
+async def test_finished_message_is_still_shown():
     delivered, failed = await stored(), await stored(max_retries=0)
     await Dispatcher(Destination(OK, ERROR), lambda: NOW).run_once()
     for message in (delivered, failed):
@@ -68,7 +68,7 @@ async def test_waiting_message_is_cancelled_at_once():
     assert [state async for state in lines] == ["CREATED", "CANCEL_REQUESTED", "CANCELED"]
 
 
-async def test_message_under_way_is_gone_once_cancelled():
+async def test_active_message_is_gone_once_cancelled():
     message = await stored(state=State.ACTIVE, claimed_by="somebody")
     assert (await ask("DELETE", f"messages/{message.message_id}")).status == 202
     for method in ("GET", "DELETE"):
@@ -198,7 +198,7 @@ async def test_more_messages_than_one_write_takes_are_cancelled():
     assert not await Message.objects.exclude(state=State.CANCELED).aexists()
 
 
-async def test_nobody_sees_or_cancels_anothers_messages(other_token):
+async def test_messages_of_another_account_are_out_of_reach(other_token):
     message = await stored(message_id="msg_a", labels=",a,")
     for target in ("messages/msg_a", "messages?messageIds=msg_a", "messages", "messages?label=a"):
         answer = await ask("DELETE", target, token=other_token)

@@ -1,4 +1,4 @@
-"""`POST /v2/publish/…`: who may, what arrives as what, and how it is refused."""
+"""`POST /v2/publish/…`: who may publish, how a request is read, and how it is refused."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ class Answer:
 
 
 async def request(target: str, method: str, body: bytes, headers: dict[str, str]) -> Answer:
-    """Ask as a server does, which passes on the path both decoded and as it came."""
+    """Ask as a server does: it passes on the path both decoded and as it came."""
     path, _, query = target.partition("?")
     scope: dict[str, Any] = {
         "type": "http",
@@ -79,14 +79,14 @@ async def test_caller_is_remembered():
     ],
 )
 @pytest.mark.parametrize("query", ["", "?qstash_token=", "?qstash_token=wrong"])
-async def test_who_does_not_know_the_token_is_refused(given, query):
+async def test_request_without_the_token_is_refused(given, query):
     response = await request(f"/v2/publish/{URL}{query}", "POST", b"", given)
     assert response.status == 401
     assert response.json == {"error": "unable to authenticate: invalid token"}
     assert not await Message.objects.aexists()
 
 
-async def test_token_may_stand_in_the_query():
+async def test_token_may_be_in_the_query():
     query = f"qstash_token={settings.BROKER_TOKEN}&a=1"
     response = await request(f"/v2/publish/{URL}?{query}", "POST", b"", {})
     assert response.status == 200
@@ -111,7 +111,7 @@ async def test_slashes_that_a_proxy_merged_are_repaired(slash):
     assert (await publish(f"{slash}target.test/hook")).json["url"] == URL
 
 
-async def test_options_may_stand_in_the_query():
+async def test_options_may_be_in_the_query():
     await publish(f"{URL}?a=1&upstash-retries=5&Upstash-Method=put&upstash-delay=1m&b=%2F")
     message = await Message.objects.aget()
     assert (message.max_retries, message.method) == (5, "PUT")
@@ -154,7 +154,7 @@ async def test_duplicate_is_answered_with_the_first_message():
 
 
 @pytest.mark.parametrize(("size", "status"), [(LARGEST_MESSAGE, 200), (LARGEST_MESSAGE + 1, 413)])
-async def test_body_may_be_so_large(size, status):
+async def test_body_may_be_as_large_as_the_setting(size, status):
     assert (await publish(body=b"x" * size)).status == status
 
 

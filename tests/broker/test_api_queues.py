@@ -1,4 +1,4 @@
-"""`/v2/queues`: made, changed, listed, deleted, and what the dispatcher makes of each."""
+"""`/v2/queues`: created, changed, listed, deleted, and how the dispatcher obeys."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from tests.broker.calls import Clock, ask
 from tests.broker.messages import ERROR, Destination, new_message
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# Nothing is written, so nothing has to be emptied.
+# Nothing is written, so no table has to be emptied.
 refusal = pytest.mark.django_db
 
 OTHER = {"token": "other-token", "current": "sig_a", "next": "sig_b"}
@@ -184,7 +184,7 @@ async def test_paused_queue_delivers_nothing_until_it_is_resumed():
 async def test_message_for_a_key_waits_too_while_its_queue_is_paused():
     await ask("POST", "flowControl/k/pause")
     await enqueue(2, flow_control_key="k", flow_control={"rate": 9})
-    assert await deliver(Destination()) == []  # the first one waits for its key by now
+    assert await deliver(Destination()) == []  # by now the first one waits for its key
     await ask("POST", "queues/q/pause")
     await ask("POST", "flowControl/k/resume")
     assert await deliver(Destination()) == []
@@ -213,7 +213,7 @@ async def test_lower_parallelism_holds_for_whoever_waits_for_a_key(clock):
     await upsert(parallelism=3)
     await enqueue(5, flow_control_key="k", flow_control={"rate": 9})
     dispatcher = Dispatcher(destination := Destination(), clock)
-    assert (await dispatcher.claim())[0] == []  # three wait for the key by now
+    assert (await dispatcher.claim())[0] == []  # by now three wait for the key
     await upsert(parallelism=1)
     await ask("POST", "flowControl/k/resume")
     for _ in range(5):

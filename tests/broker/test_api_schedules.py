@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from broker.clock import now_ms
+from broker.firing import next_moment, publish_due
 from broker.models import Message, Schedule
-from broker.schedules import next_moment, publish_due
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 from tests.broker.calls import Clock, ask
@@ -166,7 +166,7 @@ async def test_destination_stays_as_it_was_sent(destination):
     assert (await trigger(schedule_id))[0].url == destination
 
 
-async def test_options_may_stand_in_the_query():
+async def test_options_may_be_in_the_query():
     answer = await ask("POST", f"schedules/{URL}?a=1&upstash-cron=1%202%20*%20*%20*")
     schedule = await show(answer.json["scheduleId"])
     assert (schedule["destination"], schedule["cron"]) == (f"{URL}?a=1", "1 2 * * *")

@@ -116,7 +116,7 @@ async def test_body_is_told_as_text_or_base64(body, told):
     assert {name: message[name] for name in message if name.startswith("body")} == told
 
 
-async def test_redacted_fields_are_not_told():
+async def test_redacted_fields_are_not_shown():
     header = {"Forward-Authorization": "secret", "Forward-X": "1"}
     told = await get(await publish(b"\xff", Redact_Fields="body,header[authorization]", **header))
     assert told["body"] == f"REDACTED:{hashlib.sha256(b'\xff').hexdigest()}"

@@ -9,7 +9,7 @@ from broker.models import Message, UrlGroup
 from tests.broker.calls import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# Nothing is written, so nothing has to be emptied.
+# Nothing is written, so no table has to be emptied.
 refusal = pytest.mark.django_db
 
 A, B, C = "https://a.test/", "https://b.test/", "https://c.test/"

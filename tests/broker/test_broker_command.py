@@ -17,10 +17,12 @@ from django.core.management import CommandError, call_command
 
 from broker.management.commands.broker import Command
 from broker.standalone import Arguments, database_for, url_of, variables_for
+from harness.processes import Site, site
+from harness.sink import Sink
+from harness.waiting import eventually
 from jobs.signatures import verify
 from jobsite.broker_settings import DEVELOPMENT_USERS
 from jobsite.settings import flag
-from tests.processes import Sink, Site, eventually, site
 
 USER = DEVELOPMENT_USERS["defaultUser"]
 

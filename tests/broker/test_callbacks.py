@@ -1,4 +1,4 @@
-"""What publishers are told: a report after every attempt, another one when all have failed."""
+"""Callbacks: a report after every attempt, and another one when all have failed."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ TARGET, CALLBACK = "http://target.test/hook", "http://callback.test/a%2Fb"
 
 
 async def deliver(*outcomes: Any, **headers: str) -> Destination:
-    """Publish to the target and let everything be delivered that follows from it."""
+    """Publish to the target, and deliver the message and all its callbacks."""
     options = {name.replace("_", "-"): value for name, value in headers.items()}
     publication = Publication(TARGET, checked_options(options), b"\x00\xff", caller_ip="127.0.0.1")
     [message] = messages_for(publication, NOW)
@@ -84,7 +84,7 @@ async def test_failure_without_an_answer_has_status_zero():
     assert (report["status"], report["header"], report["body"]) == (0, {}, "")
 
 
-async def test_success_is_no_business_of_the_failure_callback():
+async def test_success_does_not_call_the_failure_callback():
     destination = await deliver(OK, upstash_failure_callback=CALLBACK)
     assert reports(destination) == []
 
@@ -123,7 +123,7 @@ async def test_failing_failure_callback_reports_to_nobody():
     assert await DeadLetter.objects.acount() == await Message.objects.acount() == 2
 
 
-async def test_what_a_message_hides_its_callback_does_not_show():
+async def test_callback_does_not_show_what_its_message_redacts():
     await deliver(OK, upstash_callback=CALLBACK, upstash_redact_fields="header[X]")
     assert (await Message.objects.aget(url=CALLBACK)).redacted == ["body"]
 

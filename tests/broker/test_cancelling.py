@@ -1,4 +1,4 @@
-"""Canceling: at once while a message waits, at the end of its attempt otherwise."""
+"""Cancelling: at once while a message waits, at the end of its attempt otherwise."""
 
 import pytest
 

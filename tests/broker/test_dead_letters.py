@@ -6,9 +6,9 @@ import pytest
 from django.db import connections
 
 from broker.clock import now_ms
-from broker.dead_letters import Taking, retry
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Message, Queue, State
+from broker.resources.dead_letters import Taking, retry
 from groupcommit.transactions import write_transaction
 from tests.broker.calls import ask
 from tests.broker.letters import ALL_FIELDS, buried, bury, waiting
@@ -55,7 +55,7 @@ async def test_retry_delivers_what_is_redacted():
     assert told["body"].startswith("REDACTED:")
 
 
-async def test_retried_messages_stand_in_their_queue_in_the_old_order():
+async def test_retried_messages_keep_their_order_in_their_queue():
     ids = await buried(3, queue_name="q", max_retries=0)
     answer = await ask("POST", "dlq/retry", {"dlqIds": [ids[2], ids[0], ids[1]]})
     placed = Message.objects.filter(lane="queue:q").order_by("place")
@@ -148,7 +148,7 @@ def test_of_two_who_retry_a_letter_one_succeeds():
     assert Message.objects.filter(state=State.CREATED).count() == 20
 
 
-def test_nobody_takes_anothers_letter_by_its_key():
+def test_letter_of_another_account_is_out_of_reach_by_its_key():
     bury(new_message())
     assert retry([Taking("other", [DeadLetter.objects.get().id], {}, NOW)]) == [[]]
     assert DeadLetter.objects.count() == 1

@@ -53,7 +53,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def raw_server(answer: bytes) -> asyncio.Server:
-    """A server that says these bytes to whoever connects, and hangs up."""
+    """A server that sends these bytes on every connection, and closes it."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -324,7 +324,7 @@ async def test_broken_answer_is_an_error(session, answer):
     assert outcome.error
 
 
-async def test_header_that_is_no_text_can_be_stored(session, transactional_db):
+async def test_header_that_is_not_utf8_can_be_stored(session, transactional_db):
     answer = b"HTTP/1.1 500 X\r\nX-Name: caf\xe9\r\nContent-Length: 0\r\n\r\n"
     outcome = await attempt_at(await raw_server(answer), session)
     message = await Message.objects.acreate(

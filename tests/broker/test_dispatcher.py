@@ -1,4 +1,4 @@
-"""The dispatcher by hand, one round at a time, and running: what it claims, carries, settles."""
+"""The dispatcher by hand, one round at a time, and running: what it claims, delivers, settles."""
 
 import asyncio
 import resource
@@ -25,7 +25,7 @@ LATER = 4_000_000_000_000
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """Stands still until a test moves it on."""
 
     def __init__(self) -> None:
         self.now = NOW

@@ -1,4 +1,4 @@
-"""Header values on their way into a row and out again, and how much of an answer's is kept."""
+"""Header values on their way into a row and out again, and how many of an answer's are kept."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ def test_utf8_is_kept_as_its_text(text):
     assert header_text(text.encode().decode("latin-1")) == text
 
 
-def test_bytes_that_are_no_text_can_be_stored():
+def test_bytes_that_are_not_utf8_can_be_stored():
     assert header_text("caf\xe9 \xff").encode("utf-8") == "caf\U0010fee9 \U0010feff".encode()
 
 
@@ -51,7 +51,7 @@ def test_all_values_of_an_answer_are_kept():
     assert answered(("x-a", "1"), ("X-A", "2")) == {"X-A": ["1", "2"]}
 
 
-def test_bytes_of_an_answer_that_are_no_text_are_marked():
+def test_bytes_of_an_answer_that_are_not_utf8_are_marked():
     assert answered(("X-A", "caf\udce9")) == {"X-A": ["caf�"]}
 
 

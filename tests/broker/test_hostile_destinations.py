@@ -1,4 +1,4 @@
-"""A hostile destination holds only its own attempt: real sockets, and the worst one can send."""
+"""A hostile destination delays only its own attempt: real sockets, the worst possible answers."""
 
 import asyncio
 import json
@@ -14,16 +14,16 @@ from aiohttp import test_utils, web
 
 from broker import delivery
 from broker.delivery import Outcome, open_session
+from harness.processes import ROOT
 from tests.broker.hostile import BOMB, BROKEN, ENDLESS, FLOODS, SLOW
 from tests.broker.messages import new_message
-from tests.processes import ROOT
 
 KEY = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"
 
 
 @pytest.fixture(scope="module")
 def urls() -> Iterator[dict[str, str]]:
-    """Where each behaviour is served, by a process that may flood as fast as it can."""
+    """The URL of each behaviour, in a process of its own that may flood as fast as it can."""
     command = [sys.executable, "-m", "tests.broker.hostile"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
@@ -50,14 +50,14 @@ async def healthy() -> AsyncIterator[str]:
 async def deliver(
     session: aiohttp.ClientSession, url: str, seconds: float = 20, **fields: object
 ) -> tuple[Outcome, float]:
-    """What an attempt came to, and how many seconds it took."""
+    """The outcome of an attempt, and how many seconds it took."""
     message = new_message(url=url, timeout_seconds=seconds, **fields)
     began = time.monotonic()
     return await delivery.deliver(session, message, KEY), time.monotonic() - began
 
 
 def connected() -> set[str]:
-    """Whom this process is connected to."""
+    """The ports that this process is connected to."""
     remote = [line.raddr for line in psutil.Process().net_connections("tcp") if line.raddr]
     return {f"http://{host}:{port}/" for host, port in remote}
 

@@ -1,4 +1,4 @@
-"""Standing in line: queues keep their order, flow control keys their limits."""
+"""Lanes: queues keep their order, flow control keys their limits."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def limited(*names: str, **limits: int) -> list[Message]:
 
 
 def take(dispatcher: str = "one", now: int = NOW, limit: int = 100) -> list[Message]:
-    """What a dispatcher can claim now, from lanes and beside them."""
+    """What a dispatcher can claim now, in lanes and outside them."""
     rows = []
     for step in (claim, claim_from_lanes):
         found: ClaimedMessages
@@ -53,7 +53,7 @@ def finish(message: Message, outcome: Outcome = OK, now: int = NOW) -> None:
 
 
 def drain(now: int = NOW) -> list[str]:
-    """Deliver one claim after another until there is nothing left; in which order."""
+    """Deliver one claim after another until nothing is left; return the order."""
     order, next_due_at = [], now
     while next_due_at is not None and next_due_at <= now:
         taken = take(now=now)

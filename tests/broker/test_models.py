@@ -1,4 +1,4 @@
-"""The rows: their ids, their logs, the signs of life."""
+"""The rows: their ids, their logs, the dispatchers' pulses."""
 
 from broker.claiming import ClaimTerms, claim
 from broker.ids import new_message_id
@@ -86,7 +86,7 @@ def test_claims_left_behind_by_a_dead_dispatcher_are_noticed(db):
     assert queue_is_stuck(NOW + LEASE_MS + 10_000)
 
 
-def test_dispatchers_that_left_or_fell_silent_are_forgotten(db):
+def test_dispatchers_that_ended_or_stopped_renewing_are_forgotten(db):
     for name, age_ms in [("left", 0), ("silent", 3_600_001), ("alive", 0)]:
         Pulse.objects.create(dispatcher=name, seen_at=NOW - age_ms)
     remove_stale_pulses(NOW, ["left"])

@@ -1,7 +1,11 @@
-"""`/v2/openapi.json` and the routes, each held against the other; then machines try them all."""
+"""`/v2/openapi.json` describes the routes as they are; generated requests try all of them."""
 
+import ast
 import io
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -21,13 +25,25 @@ from schemathesis.specs.openapi.checks import (
 )
 from urllib3 import HTTPResponse
 
+from broker import options
+from broker.api import (
+    dead_letters,
+    description,
+    events,
+    flow_control,
+    messages,
+    pages,
+    schedules,
+)
 from broker.api.description import DESCRIPTION
-from broker.models import DeadLetter, Event, Message
+from broker.models import DeadLetter, Event, Message, State
+from broker.retry import DURATION
 from broker.urls import urlpatterns
 from tests.broker.calls import TOKEN, ask, exchange
 from tests.broker.messages import new_message
 
 URL = "https://target.test/"
+PATHS = DESCRIPTION["paths"]
 SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION)
 SCHEMA.config.phases.coverage.enabled = False
 CHECKS = [
@@ -63,7 +79,7 @@ class InProcess(HTTPAdapter):
 
 @pytest.fixture
 def client(transactional_db) -> Session:
-    """Whoever has the token."""
+    """A client that has the token."""
     client = Session()
     client.mount("http://", InProcess())
     client.headers["Authorization"] = f"Bearer {TOKEN}"
@@ -100,18 +116,18 @@ async def furnish() -> None:
 
 
 def addresses() -> dict[str, set[str]]:
-    """The paths of the description, with something for each of their parts, and their methods."""
+    """The paths of the description with their parts filled in, and their methods."""
     examples = {"destination": URL, "key": "a/b"}
     return {
         re.sub(r"\{(\w+)\}", lambda part: examples.get(part[1], "name"), path).removeprefix(
             "/v2/"
         ): {method.upper() for method in operations}
-        for path, operations in DESCRIPTION["paths"].items()
+        for path, operations in PATHS.items()
     }
 
 
 async def methods_of(address: str) -> set[str]:
-    """The methods that a route says it knows, when it is asked with one that no route knows."""
+    """The methods that a route lists when it is asked with an unknown one."""
     answer = await ask("BREW", address)
     assert answer.status == 405
     return set(re.findall("[A-Z]{2,}", answer.error.partition(", not ")[0]))
@@ -138,8 +154,81 @@ def test_every_route_is_described():
     described.add(resolve(f"/v2/schedules/{URL}").route)
     routes = {
         f"v2/{str(route.pattern).removeprefix('^')}" for route in urlpatterns[:-1]
-    }  # the last is for the rest
+    }  # the last one matches everything else
     assert described == routes
+
+
+def test_every_verb_of_a_flow_control_key_is_described():
+    prefix = "/v2/flowControl/{key}/"
+    described = {path.removeprefix(prefix) for path in PATHS if path.startswith(prefix)}
+    assert described == set(flow_control.VERBS)
+
+
+def values_of(keyword: str, part: Any = DESCRIPTION) -> Iterator[Any]:
+    """Every value that a keyword of JSON Schema has anywhere in the description."""
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if name == keyword and not isinstance(value, dict):
+                yield value
+            yield from values_of(keyword, value)
+    elif isinstance(part, list):
+        for one in part:
+            yield from values_of(keyword, one)
+
+
+def test_enumerations_are_those_of_the_code():
+    assert {tuple(values) for values in values_of("enum")} == {
+        tuple(State.values),
+        tuple(events.STATES),
+        events.ORDERS,
+        tuple(dict.fromkeys(schedules.OUTCOMES.values())),
+        options.METHODS,
+        options.BOOLEANS,
+    }
+
+
+def test_patterns_are_those_of_the_code():
+    name, url = options.NAME.pattern, "(http|https)://.+"
+    expected = [name, DURATION.pattern, pages.CURSOR.pattern, url, f"{url}|{name}"]
+    assert set(values_of("pattern")) == {f"^({pattern})$" for pattern in expected}
+
+
+def test_limits_are_those_of_the_code():
+    assert set(values_of("maximum")) == {options.LARGEST_INTEGER, options.LONGEST_PERIOD_SECONDS}
+    assert set(values_of("maxLength")) == {options.LARGEST_KEY}
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "known"),
+    [
+        ("/v2/messages", "delete", messages.KNOWN),
+        ("/v2/events", "get", events.KNOWN),
+        ("/v2/logs", "get", events.KNOWN),
+        ("/v2/dlq", "get", dead_letters.KNOWN),
+        ("/v2/dlq", "delete", dead_letters.KNOWN),
+        ("/v2/dlq/retry", "post", dead_letters.KNOWN),
+    ],
+)
+def test_described_filters_are_those_that_are_known(path, method, known):
+    parameters = PATHS[path][method]["parameters"]
+    assert [part["name"] for part in parameters if part["in"] == "query"] == known
+
+
+@pytest.mark.parametrize("name", [module.name for module in iter_modules(description.__path__)])
+def test_description_copies_no_state_pattern_or_limit(name):
+    source = Path(description.__path__[0], f"{name}.py").read_text()
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    texts = {node.value for node in nodes if isinstance(node.value, str)}
+    numbers = {node.value for node in nodes if type(node.value) is int}
+    assert not texts.intersection(word for values in values_of("enum") for word in values)
+    assert not [text for text in texts if re.search(r"\]\{|\{\d|\\d|\.\+\$", text)]
+    assert numbers <= {0, 1} | {int(status) for status in statuses()}
+
+
+def statuses() -> set[str]:
+    """Every status that some route answers with."""
+    operations = [operation for path in PATHS.values() for operation in path.values()]
+    return {status for operation in operations for status in operation["responses"]}
 
 
 def operations_by_resource() -> dict[str, list[Any]]:
@@ -159,7 +248,7 @@ def about_an_example(case: Case) -> Case:
 
 
 @pytest.mark.parametrize(("resource", "operations"), operations_by_resource().items())
-def test_no_request_is_answered_other_than_described(client, resource, operations):
+def test_every_answer_is_as_described(client, resource, operations):
     for operation in operations:
         cases = st.one_of(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)
 

@@ -1,11 +1,11 @@
-"""Reading what a publisher asks for, and storing it once."""
+"""Reading a publisher's request, and storing its message once."""
 
 import pytest
 from django.db import transaction
 
 from broker import wakeup
 from broker.clock import now_ms
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.models import Event, Message
 from broker.publishing import publish, read_message, store
 from tests.broker.messages import NOW, new_message, states
@@ -75,12 +75,12 @@ def test_names_of_options_may_be_written_in_any_case():
     ],
 )  # fmt: skip
 def test_wrong_option_is_refused_by_its_name(option, value, text):
-    with pytest.raises(PublishError, match=f"^{text}"):
+    with pytest.raises(Rejected, match=f"^{text}"):
         read(**{option: value})
 
 
 def test_wrong_option_of_the_failure_callback_is_refused_at_once():
-    with pytest.raises(PublishError, match="^Upstash-Failure-Callback: Upstash-Retries must be"):
+    with pytest.raises(Rejected, match="^Upstash-Failure-Callback: Upstash-Retries must be"):
         read(upstash_failure_callback=URL, upstash_failure_callback_retries="many")
 
 
@@ -96,8 +96,8 @@ def test_wrong_option_of_the_failure_callback_is_refused_at_once():
         ("http://[::1/", "Invalid IPv6 URL"),
     ],
 )
-def test_destination_that_is_no_url_is_refused(url, text):
-    with pytest.raises(PublishError, match=f"^invalid destination url: {text}"):
+def test_destination_that_is_not_a_url_is_refused(url, text):
+    with pytest.raises(Rejected, match=f"^invalid destination url: {text}"):
         read(url)
 
 
@@ -133,7 +133,7 @@ def test_reserved_headers_are_not_forwarded(name):
     assert read_message(URL, {f"Upstash-Forward-{name}": "forged"}, b"").header == {}
 
 
-def test_headers_that_are_not_options_stay_behind():
+def test_headers_that_are_not_options_are_not_forwarded():
     assert read(authorization="Bearer token", cookie="a=b", upstash_telemetry_sdk="x").header == {}
 
 

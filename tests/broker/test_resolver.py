@@ -20,7 +20,7 @@ KEY = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"
 
 @pytest.fixture
 async def port(settings) -> AsyncIterator[int]:
-    """Somebody's private server; the queue is told to keep away from such."""
+    """A private server, to which the queue must not connect."""
     settings.BROKER_REFUSE_PRIVATE_ADDRESSES = True
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -36,7 +36,7 @@ async def deliver(url: str, lookup: Any = socket.getaddrinfo) -> Outcome:
 
 
 def leading_to(*addresses: str) -> Any:
-    """A name server whose every answer is another of these addresses."""
+    """A name server that answers with the next of these addresses each time."""
     answers = iter(addresses)
 
     def lookup(host: str, port: int, *more: object) -> list[tuple[Any, ...]]:
@@ -79,7 +79,7 @@ async def test_private_address_is_refused_however_it_is_written(port, host):
 
 
 @pytest.mark.parametrize("host", ["2130706433", "127.1", "0177.0.0.1"])
-async def test_number_that_is_no_address_is_an_error(port, host):
+async def test_number_that_is_not_an_address_is_an_error(port, host):
     assert (await deliver(f"http://{host}:{port}/")).status == 0
 
 
@@ -90,7 +90,7 @@ async def test_refusal_says_which_address_and_nothing_else(port):
     )
 
 
-async def test_name_that_was_public_when_it_was_looked_at_is_refused_when_it_is_not(port):
+async def test_name_is_refused_once_it_leads_to_a_private_address(port):
     lookup = leading_to("93.184.216.34", "127.0.0.1")
     (first,) = await Resolver(lookup).resolve("rebound.test", port)
     assert is_public(ip_address(first["host"]))

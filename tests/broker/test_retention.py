@@ -1,4 +1,4 @@
-"""Forgetting: what has outlived its days goes, a bounded number at a time."""
+"""Forgetting: what is too old is deleted, a bounded number at a time."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""When the next attempt comes: the destination's word, the publisher's, the default."""
+"""When the next attempt is made: as the destination asks, else the publisher, else the default."""
 
 import math
 from email.utils import formatdate
@@ -46,7 +46,7 @@ def test_destination_comes_before_the_expression():
     "name",
     ["Retry-After", "X-Ratelimit-Reset", "X-Ratelimit-Reset-Requests", "X-Ratelimit-Reset-Tokens"],
 )
-def test_every_documented_header_is_heard(name):
+def test_every_documented_header_is_used(name):
     assert delay_ms(0, "1000", {name: ["7"]}, NOW) == 7000
 
 
@@ -55,7 +55,7 @@ def test_first_header_in_the_documented_order_decides():
 
 
 @pytest.mark.parametrize("asked", ["86401", "25h", "soon", ""])
-def test_destination_that_asks_too_much_or_nothing_readable_is_not_heard(asked):
+def test_unreadable_or_too_long_wait_is_ignored(asked):
     assert delay_ms(0, "1000", {"Retry-After": [asked]}, NOW) == 1000
 
 
@@ -88,11 +88,11 @@ def test_destination_may_ask_in_seconds_a_date_or_a_go_duration(value, milliseco
 
 
 @pytest.mark.parametrize("value", ["", "-5", "1e5", "5 minutes", "s", "Mon, 99 Foo 2024"])
-def test_other_words_ask_nothing(value):
+def test_other_texts_are_ignored(value):
     assert asked_by_destination(value, NOW) is None
 
 
-def test_absurd_numbers_ask_nothing_within_a_day():
+def test_absurd_waits_are_ignored():
     for value in ["9" * 400 + "s", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"]:
         assert delay_ms(0, "1000", {"Retry-After": [value]}, NOW) == 1000
 
@@ -111,7 +111,7 @@ def test_duration_is_read(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "s", "-5s", "1.5s", "5 s", "5w", "5ms", "1h-", "٣s", "5s\n"])
-def test_other_texts_are_no_duration(text):
+def test_other_texts_are_not_a_duration(text):
     with pytest.raises(ValueError, match="not a duration"):
         duration_seconds(text)
 
@@ -161,7 +161,7 @@ def test_expression_without_a_value_is_nan(expression):
         "(" * 500, "(" * 200 + "1" + ")" * 200,
     ],
 )  # fmt: skip
-def test_other_texts_are_no_expression(expression):
+def test_other_texts_are_not_an_expression(expression):
     with pytest.raises(ExpressionError):
         evaluate(expression, retried=0)
 

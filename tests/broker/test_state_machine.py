@@ -1,8 +1,10 @@
-"""Whatever is published, canceled, paused, retried, killed, in whatever order and at whatever
-time: the tables and a model of them never differ, and in the end nothing is lost.
+"""Messages are published, cancelled, paused, retried and lost in any order, at any time: the
+tables and a model of them never differ, and in the end nothing is lost.
 
-The model is the protocol's section 6 in plain Python, without a database. Both are driven by
-the same random steps, and compared after each of them.
+The model is what these pages say, in plain Python and without a database. Both are driven by
+the same random steps and compared after each of them.
+https://upstash.com/docs/qstash/features/queues
+https://upstash.com/docs/qstash/features/flowcontrol
 """
 
 from dataclasses import dataclass, field
@@ -20,13 +22,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from broker import dead_letters, queues
 from broker.cancelling import cancel
 from broker.claiming import ClaimTerms, claim, claim_from_lanes, give_back, next_due_at, renew
-from broker.dead_letters import Taking
 from broker.models import DeadLetter, FlowControl, Message
 from broker.publishing import publish
-from broker.queues import Change
+from broker.resources import dead_letters, queues
+from broker.resources.dead_letters import Taking
+from broker.resources.queues import QueueChange
 from broker.settling import Settlement, settle_all
 from tests.broker.messages import ERROR, NOW, OK, new_message
 
@@ -86,7 +88,7 @@ class Model:
         self.look_again(copy, now)
 
     def claim(self, dispatcher: str, now: int) -> set[int]:
-        """Who is taken: those beside the lanes, then those whom the lanes let go."""
+        """What is claimed: messages outside the lanes, then those that the lanes let go."""
         due = [
             c
             for c in self.messages
@@ -141,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         self.atomic.__enter__()
         self.now = NOW
         self.model = Model(parallelism=parallelism, limit=limit)
-        queues.upsert([Change("site", "q", NOW, parallelism=parallelism)])
+        queues.upsert([QueueChange("site", "q", NOW, parallelism=parallelism)])
         self.model.look_at["queue"] = NOW
 
     def copy_of(self, pick: int, *states: str) -> Copy | None:
@@ -211,7 +213,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(paused=st.booleans(), parallelism=st.integers(1, 3))
     def change_queue(self, paused: bool, parallelism: int) -> None:
-        queues.upsert([Change("site", "q", self.now, parallelism=parallelism, paused=paused)])
+        queues.upsert([QueueChange("site", "q", self.now, parallelism=parallelism, paused=paused)])
         if paused or parallelism < self.model.parallelism:
             for copy in self.model.line("key"):
                 if copy.queue:
@@ -273,9 +275,9 @@ class Machine(RuleBasedStateMachine):
         assert not Message.objects.filter(state__in=OVER, slot__isnull=False).exists()
 
     def teardown(self) -> None:
-        """Let it run out: everything published ends."""
+        """Go on until everything published has ended."""
         try:
-            queues.upsert([Change("site", "q", self.now, paused=False)])
+            queues.upsert([QueueChange("site", "q", self.now, paused=False)])
             self.model.paused, self.model.look_at["queue"] = False, self.now
             for _ in range(10 * len(self.model.messages) + 10):
                 self.now += 10 * LEASE_MS

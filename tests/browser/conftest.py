@@ -28,9 +28,10 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from harness.processes import ROOT, Site, free_port, site
+from harness.sink import Sink
+from harness.visitor import Visitor
 from tests.conftest import skip_or_fail
-from tests.postgresql import free_port
-from tests.processes import ROOT, Sink, Site, Visitor, site
 
 expect.set_options(timeout=15_000)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
+from harness.processes import Site, site
 from tests.browser.conftest import Browse, execute, start_job
-from tests.processes import Site, site
 
 
 def test_page_says_that_the_connection_is_lost_and_goes_on(browse: Browse, tmp_path: Path):

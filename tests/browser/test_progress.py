@@ -12,8 +12,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from playwright.sync_api import TimeoutError as NoneCame
 
+from harness.processes import Site
+from harness.sink import Sink
 from tests.browser.conftest import Browse, Gallery, execute, record, start_job
-from tests.processes import Sink, Site
 
 SUCCEEDED = re.compile(r"succeeded in \d\.\d s")
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from harness.processes import Site
 from tests.browser.conftest import Browse, start_job
-from tests.processes import Site
 
 MESSAGE = re.compile(r"Started job with ID msg_\w+")
 

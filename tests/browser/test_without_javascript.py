@@ -2,8 +2,8 @@
 
 from playwright.sync_api import Page, expect
 
+from harness.processes import Site
 from tests.browser.conftest import Browse, moment, paint
-from tests.processes import Site
 
 
 def click(browse: Browse, site: Site) -> tuple[Page, str]:

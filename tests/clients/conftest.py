@@ -20,9 +20,9 @@ import pytest
 import requests
 from qstash import AsyncQStash, QStash, Receiver
 
+from harness.processes import free_port, site
+from harness.waiting import eventually
 from tests.clients.destination import Destination, Received
-from tests.postgresql import free_port
-from tests.processes import eventually, site
 
 # More than there are tests.
 ACCOUNTS = {f"client{number}": f"token-{number}" for number in range(200)}
@@ -50,7 +50,7 @@ class Account(NamedTuple):
         )
 
     def http(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Ask the server without any SDK."""
+        """Ask the server without an SDK."""
         headers = {"Authorization": f"Bearer {self.token}"} | options.pop("headers", {})
         return requests.request(method, f"{self.url}{path}", headers=headers, timeout=20, **options)
 
@@ -192,7 +192,7 @@ def qstash(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Any]:
     """The Python SDK's two clients, called alike."""
-    # Each client would read the certificates of the whole world, which takes 25 ms.
+    # Each client would read all root certificates, which takes 25 ms.
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
     if request.param == "sync":

@@ -11,7 +11,7 @@ from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
-from tests.processes import eventually
+from harness.waiting import eventually
 
 
 class Received(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 from qstash.dlq import DlqMessage
 from qstash.log import Log, LogState
 
-from tests.processes import eventually
+from harness.waiting import eventually
 
 
 def states(qstash: Any, message_id: str) -> list[LogState]:

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from broker.management.commands.broker import Command
+from harness.processes import ROOT
+from harness.waiting import eventually
 from tests.clients.test_receivers import RECEIVERS
 from tests.conftest import skip_or_fail
-from tests.processes import ROOT, eventually
 
 FOLDER = Path(__file__).parent
 PAGE = (ROOT / "docs/queue.md").read_text()

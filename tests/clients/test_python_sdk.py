@@ -15,8 +15,8 @@ from qstash.chat import custom
 from qstash.errors import QStashError, SignatureError
 from qstash.log import LogState
 
+from harness.processes import free_port
 from tests.clients.logs import dead_letter, states, until
-from tests.postgresql import free_port
 
 
 def test_message_arrives_as_it_was_published(qstash, destination):
@@ -69,7 +69,7 @@ def test_destination_gets_its_own_authorization_but_one_content_type(qstash, des
     assert headers.get_all("Content-Type") == ["application/json"]
 
 
-def test_provider_of_a_language_model_is_a_url_like_any(qstash, destination):
+def test_provider_of_a_language_model_is_an_ordinary_url(qstash, destination):
     provider = custom(destination.url("/llm"), "its-token")
     qstash.message.publish_json(api={"name": "llm", "provider": provider}, body={"n": 1})
     request = destination.first("/llm/v1/chat/completions")

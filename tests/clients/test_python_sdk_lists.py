@@ -8,8 +8,8 @@ from qstash import Receiver
 from qstash.errors import QStashError
 from qstash.log import LogState
 
+from harness.waiting import eventually
 from tests.clients.logs import dead_letter, states, until
-from tests.processes import eventually
 
 
 def waiting(qstash, destination, count, path="/"):
@@ -70,7 +70,7 @@ def test_messages_between_retries_can_be_cancelled(qstash, destination):
     assert qstash.dlq.list().messages == []
 
 
-def test_nobody_sees_another_accounts_messages(qstash, new_account, destination):
+def test_messages_of_another_account_are_out_of_reach(qstash, new_account, destination):
     (message_id,) = waiting(qstash, destination, 1)
     other = new_account()
     assert other.http("GET", f"/v2/messages/{message_id}").status_code == 404

@@ -8,8 +8,8 @@ from qstash.errors import QStashError
 from qstash.log import LogState
 from qstash.schedule import ScheduleState
 
+from harness.waiting import eventually
 from tests.clients.logs import until
-from tests.processes import eventually
 
 
 def test_queue_is_created_changed_listed_and_deleted(qstash):

@@ -18,9 +18,9 @@ import jwt
 import pytest
 import requests
 
+from harness.processes import ROOT, free_port
+from harness.waiting import eventually
 from tests.conftest import skip_or_fail
-from tests.postgresql import free_port
-from tests.processes import ROOT, eventually
 
 RECEIVERS = {"python": ROOT / "examples/receiver.py", "js": ROOT / "examples/receiver.mjs"}
 OTHER_KEY = "sig_6jWGaWRxHsw4vMSPJprXadyvrybF"

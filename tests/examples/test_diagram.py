@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from tests.processes import ROOT
+from harness.processes import ROOT
 
 FILE = ROOT / "docs" / "message.svg"
 SVG = "{http://www.w3.org/2000/svg}"

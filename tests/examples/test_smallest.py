@@ -19,10 +19,11 @@ from playwright.sync_api import Page, expect
 
 from broker.management.commands.broker import Command
 from broker.signing import body_hash, sign
+from harness.processes import ROOT, Site, free_port, site
+from harness.sink import Sink
+from harness.waiting import eventually
 from jobsite.settings import DEVELOPMENT_USERS
 from tests.browser.conftest import Browse
-from tests.postgresql import free_port
-from tests.processes import ROOT, Sink, Site, eventually, site
 
 SOURCE = ROOT / "examples" / "smallest.py"
 NOT_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from harness.sink import Sink
 from jobs.models import Job
-from tests.processes import Sink
 
 DROP = "drop the connection"
 

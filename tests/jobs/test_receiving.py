@@ -12,11 +12,11 @@ from django.db import connection
 from django.utils import timezone
 
 from broker.retry import evaluate
+from harness.processes import free_port
+from harness.waiting import eventually
 from jobs.interface import new_job
 from jobs.models import LEASE, Job
 from tests.jobs import example_tasks
-from tests.postgresql import free_port
-from tests.processes import eventually
 
 TASK = "/api/long-task"
 

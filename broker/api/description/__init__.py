@@ -1,7 +1,8 @@
 """What `/v2/` offers, in OpenAPI 3.1: one module per resource, put together here.
 
-A client's author reads it, or a machine does; no message passes through. It is data, built
-once when the process starts; tests/broker/test_openapi.py holds it against the real routes.
+A client's author reads it, or a program does; no message passes through. It is data, built
+once when the process starts, with the states, patterns and limits of the code that reads
+requests. tests/broker/test_openapi.py compares it with the real routes.
 https://spec.openapis.org/oas/v3.1.0.html
 """
 

@@ -1,13 +1,13 @@
-"""Dead letters, as the description has them."""
+"""Dead letters in the description."""
 
-from broker.api.description.messages import COUNT, CURSOR, FILTERS, filters
+from broker.api.dead_letters import KNOWN, MOST_LETTERS
+from broker.api.description.messages import selectors
 from broker.api.description.parts import (
     Json,
     accepts,
     answers,
     array,
     in_path,
-    in_query,
     operation,
     record,
     ref,
@@ -17,12 +17,7 @@ from broker.api.description.parts import (
 from broker.api.description.publishing import OPTIONS
 
 DLQ_ID = in_path("dlqId", "The dead letter.", "1725323658779-0")
-SELECTORS = [
-    *filters({"dlqIds": "These; nothing else counts then.", "messageId": "The message."}),
-    *filters(FILTERS | {"responseStatus": "The status of the last answer."}),
-    in_query("count", "At most so many: 100 unless given, and no more.", COUNT),
-    in_query("cursor", "Where the page before has ended.", CURSOR),
-]
+CHOICE = selectors(KNOWN, f"At most this many: {MOST_LETTERS} unless given, also the limit.")
 BODY = accepts({"type": "object", "description": "The same as in the query."}, required=False)
 
 PATHS: Json = {
@@ -35,7 +30,7 @@ PATHS: Json = {
                     record({"messages": array(ref("DeadLetter"))}, cursor=text()),
                 )
             },
-            parameters=SELECTORS,
+            parameters=CHOICE,
         ),
         "delete": operation(
             "Delete dead letters",
@@ -46,7 +41,7 @@ PATHS: Json = {
                 )
             },
             [413],
-            parameters=SELECTORS,
+            parameters=CHOICE,
             body=BODY,
         ),
     },
@@ -66,7 +61,7 @@ PATHS: Json = {
     },
     "/v2/dlq/retry": {
         "post": operation(
-            "Publish the messages of dead letters anew",
+            "Publish the messages of dead letters again",
             {
                 201: answers(
                     "The new messages, and a cursor while there are more.",
@@ -74,13 +69,13 @@ PATHS: Json = {
                 )
             },
             [412, 413],
-            parameters=[*SELECTORS, *OPTIONS],
+            parameters=[*CHOICE, *OPTIONS],
             body=BODY,
         )
     },
     "/v2/dlq/retry/{dlqId}": {
         "post": operation(
-            "Publish the message of a dead letter anew",
+            "Publish the message of a dead letter again",
             {201: answers("The new message.", ref("Receipt"))},
             [404, 412],
             parameters=[DLQ_ID, *OPTIONS],

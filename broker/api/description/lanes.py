@@ -1,6 +1,7 @@
-"""Queues, flow control and signing keys, as the description has them."""
+"""Queues, flow control and signing keys in the description."""
 
 from broker.api.description.parts import (
+    NAMED,
     Json,
     accepts,
     answers,
@@ -10,26 +11,27 @@ from broker.api.description.parts import (
     in_path,
     in_query,
     named,
+    one_of,
     operation,
     record,
     ref,
     text,
     whole,
 )
-from broker.options import LARGEST_INTEGER, LONGEST_PERIOD_SECONDS
+from broker.api.flow_control import MOST_KEYS
+from broker.options import BOOLEANS, LARGEST_INTEGER, LARGEST_KEY, LONGEST_PERIOD_SECONDS
 
 QUEUE = named("The queue", "my-queue")
 KEY = in_path(
     "key",
     "The flow control key: any text, percent-encoded or not.",
     "my-key",
-    minLength=1,
-    maxLength=255,
+    text(minLength=1, maxLength=LARGEST_KEY),
 )
 LIMIT = whole(minimum=1, maximum=LARGEST_INTEGER)
 PERIOD = whole(minimum=1, maximum=LONGEST_PERIOD_SECONDS)
-LIFT = text(enum=["true", "false"])
-RESET = operation("Let the rate begin anew", done("A new period begins."), parameters=[KEY])
+LIFT = one_of(BOOLEANS)
+RESET = operation("Start the rate again", done("A new period begins."), parameters=[KEY])
 
 PATHS: Json = {
     "/v2/queues": {
@@ -44,7 +46,7 @@ PATHS: Json = {
                 {
                     "type": "object",
                     "properties": {
-                        "queueName": text(pattern="^[A-Za-z0-9._-]{1,128}$"),
+                        "queueName": NAMED,
                         "parallelism": LIMIT,
                         "paused": flag(),
                     },
@@ -85,7 +87,7 @@ PATHS: Json = {
     "/v2/flowControl": {
         "get": operation(
             "List flow control keys",
-            {200: answers("At most 1,000 keys, by name.", array(ref("FlowControl")))},
+            {200: answers(f"At most {MOST_KEYS:,} keys, by name.", array(ref("FlowControl")))},
             parameters=[in_query("search", "A part of the key.")],
         )
     },

@@ -1,5 +1,8 @@
-"""Messages and their logs, as the description has them."""
+"""Messages and their logs in the description."""
 
+from collections.abc import Iterable
+
+from broker.api import events, messages
 from broker.api.description.parts import (
     Json,
     accepts,
@@ -7,35 +10,51 @@ from broker.api.description.parts import (
     array,
     in_path,
     in_query,
+    matching,
+    one_of,
     operation,
     record,
     ref,
     text,
     whole,
 )
-from broker.api.description.shapes import STATES
+from broker.api.pages import CURSOR
 
-FILTERS = {
+MEANINGS = {
+    "messageId": "The message.",
+    "messageIds": "Messages; no other filter counts then.",
+    "dlqIds": "Dead letters; no other filter counts then.",
     "url": "The destination.",
     "topicName": "The URL group.",
     "queueName": "The queue.",
     "scheduleId": "The schedule.",
     "flowControlKey": "The flow control key.",
     "label": "One of the labels.",
-    "callerIp": "Who published it; also `callerIP`.",
+    "host": "The destination's host.",
+    "path": "The destination's path.",
+    "callerIp": "Who published it.",
+    "callerIP": "The same.",
+    "responseStatus": "The status of the last answer.",
+    "state": "One or several of these.",
+    "order": "Which come first.",
+    "cursor": "Where the page before has ended.",
     "fromDate": "Not before this moment, unix ms.",
     "toDate": "Not after this moment, unix ms.",
 }
-OF_URLS = {"host": "The destination's host.", "path": "The destination's path."}
+SCHEMAS = {
+    "state": one_of(events.STATES),
+    "order": one_of(events.ORDERS),
+    "count": whole(minimum=1),
+    "cursor": matching(CURSOR.pattern),
+}
 MESSAGE_ID = in_path("messageId", "The message.", "msg_1")
-COUNT, CURSOR = whole(minimum=1), text(pattern="^[0-9]{1,18}-[0-9]{1,18}$")
 CANCELLED = record({"cancelled": whole()})
-STATE = in_query("state", "One or several of these.", text(enum=[*STATES, "IN_PROGRESS"]))
 
 
-def filters(names: dict[str, str]) -> list[Json]:
-    """Filters: a value each, or several, separated by commas or repeated."""
-    return [in_query(name, description) for name, description in names.items()]
+def selectors(known: Iterable[str], count: str) -> list[Json]:
+    """The filters a route knows: one value each, or several, separated by commas or repeated."""
+    told = MEANINGS | {"count": count}
+    return [in_query(name, told[name], SCHEMAS.get(name)) for name in known]
 
 
 def page(key: str) -> Json:
@@ -43,14 +62,10 @@ def page(key: str) -> Json:
     return record({key: array(ref("Line"))}, cursor=text())
 
 
-LOG = [
-    *filters({"messageId": "The message.", "messageIds": "Messages; nothing else counts then."}),
-    *filters(FILTERS | OF_URLS),
-    STATE,
-    in_query("order", "Which first.", text(enum=["latestFirst", "earliestFirst"])),
-    in_query("count", "At most so many lines: 100 unless given, up to 1000.", COUNT),
-    in_query("cursor", "Where the page before has ended.", CURSOR),
-]
+LOG = selectors(
+    events.KNOWN,
+    f"At most this many lines: {events.LINES} unless given, up to {events.MOST_LINES}.",
+)
 
 PATHS: Json = {
     "/v2/messages": {
@@ -58,10 +73,7 @@ PATHS: Json = {
             "Cancel all messages that match, or simply all",
             {200: answers("How many were cancelled.", CANCELLED)},
             [413],
-            parameters=[
-                *filters({"messageIds": "These; nothing else counts then."} | FILTERS | OF_URLS),
-                in_query("count", "Only a limit if the settings say so.", COUNT),
-            ],
+            parameters=selectors(messages.KNOWN, "Only a limit if the settings say so."),
             body=accepts({"type": "object", "description": "The same."}, required=False),
         )
     },

@@ -1,17 +1,23 @@
-"""The parts of which each operation of the description is made."""
+"""The parts of which each operation of the description is made.
+
+Names, states, patterns and limits are those of the code that reads requests, never copies.
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
+from broker.errors import LimitReached, NotFound, Rejected, TooLarge
+from broker.options import NAME, SCHEMES
+
 type Json = dict[str, Any]
 
 ERRORS = {
-    400: "Something asked for is wrong; `error` names it.",
+    Rejected.status: "Something asked for is wrong; `error` names it.",
     401: "There is no token, or it is unknown.",
-    403: "The token may only read, or nobody may do this, or no web page may.",
-    404: "There is nothing of this name or id.",
-    412: "The account has as many of these as it may have.",
-    413: "The body is larger than the settings allow.",
+    403: "The token may only read, or this is not allowed here, or not from a web page.",
+    NotFound.status: "There is nothing of this name or id.",
+    LimitReached.status: "The account has as many of these as it may have.",
+    TooLarge.status: "The body is larger than the settings allow.",
 }
 ALWAYS = (400, 401, 403)
 
@@ -23,6 +29,16 @@ def ref(name: str) -> Json:
 
 def text(description: str = "", **more: Any) -> Json:
     return {"type": "string", **described(description), **more}
+
+
+def one_of(values: Iterable[str]) -> Json:
+    """A text that is one of these."""
+    return text(enum=list(dict.fromkeys(values)))
+
+
+def matching(*patterns: str) -> Json:
+    """A text that one of these patterns matches from its beginning to its end."""
+    return text(pattern=f"^({'|'.join(patterns)})$")
 
 
 def whole(description: str = "", **more: Any) -> Json:
@@ -42,6 +58,11 @@ def described(description: str) -> Json:
     return {"description": description} if description else {}
 
 
+URL = f"({'|'.join(SCHEMES)})://.+"
+NAMED, TO_URL = matching(NAME.pattern), matching(URL)
+TO_URL_OR_GROUP = matching(URL, NAME.pattern)
+
+
 def record(required: Json, **optional: Any) -> Json:
     """An object of exactly these fields."""
     return {
@@ -52,13 +73,13 @@ def record(required: Json, **optional: Any) -> Json:
     }
 
 
-def in_path(name: str, description: str, example: str, **schema: Any) -> Json:
+def in_path(name: str, description: str, example: str, schema: Json | None = None) -> Json:
     return {
         "name": name,
         "in": "path",
         "required": True,
         "description": description,
-        "schema": text(**schema),
+        "schema": schema or text(),
         "example": example,
     }
 
@@ -79,7 +100,7 @@ def in_header(name: str, description: str, schema: Json | None = None, **more: A
 
 def named(what: str, example: str, name: str = "name") -> Json:
     """A path's part that names a queue, URL group or schedule."""
-    return in_path(name, f"{what}.", example, pattern="^[A-Za-z0-9._-]{1,128}$")
+    return in_path(name, f"{what}.", example, NAMED)
 
 
 def accepts(schema: Json, *, required: bool = True) -> Json:

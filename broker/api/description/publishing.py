@@ -1,20 +1,24 @@
-"""Publishing, as the description has it: a destination, options as headers, a body."""
+"""Publishing in the description: a destination, options as headers, a body."""
 
 from broker.api.description.parts import (
+    TO_URL_OR_GROUP,
     Json,
     accepts,
     answers,
     array,
     in_header,
     in_path,
+    matching,
     named,
+    one_of,
     operation,
     ref,
     text,
 )
+from broker.options import BOOLEANS, DEFAULT_RETRIES, METHODS
+from broker.retry import DURATION
 
-DURATION = "^([0-9]{1,12}|([0-9]{1,12}[smhd])+)$"
-WORD = text(enum=["true", "false"])
+SPAN, BOOLEAN = matching(DURATION.pattern), one_of(BOOLEANS)
 BODY: Json = {
     "description": "Delivered byte for byte.",
     "content": {kind: {} for kind in ("application/json", "text/plain")},
@@ -23,27 +27,31 @@ DESTINATION = in_path(
     "destination",
     "A URL, as it is, or the name of a URL group.",
     "https://example.com/hook",
-    pattern="^(https?://.+|[A-Za-z0-9._-]{1,128})$",
+    TO_URL_OR_GROUP,
 )
 OPTIONS = [
     in_header(
         "Upstash-Method",
         "The method of the delivery; POST unless given.",
-        text(enum=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        one_of(METHODS),
     ),
-    in_header("Upstash-Header-Forward", "`true`: forward all headers of this request.", WORD),
-    in_header("Upstash-Delay", "Deliver so much later: `1h30m`.", text(pattern=DURATION)),
-    in_header("Upstash-Retries", "Further attempts after the first; 3 unless given."),
+    in_header("Upstash-Header-Forward", "`true`: forward all headers of this request.", BOOLEAN),
+    in_header("Upstash-Delay", "Deliver this much later: `1h30m`.", SPAN),
+    in_header(
+        "Upstash-Retries", f"Further attempts after the first; {DEFAULT_RETRIES} unless given."
+    ),
     in_header(
         "Upstash-Retry-Delay",
         "Milliseconds before the next attempt, as an expression with `retried`.",
         example="1000 * (1 + retried)",
     ),
-    in_header("Upstash-Timeout", "How long an attempt may take.", text(pattern=DURATION)),
+    in_header("Upstash-Timeout", "How long an attempt may take.", SPAN),
     in_header("Upstash-Callback", "A URL to be told of every attempt."),
     in_header("Upstash-Failure-Callback", "A URL to be told once the message has failed."),
     in_header("Upstash-Deduplication-Id", "Accept no other message of this id for a while."),
-    in_header("Upstash-Content-Based-Deduplication", "The same, by what the message says.", WORD),
+    in_header(
+        "Upstash-Content-Based-Deduplication", "The same, by what the message says.", BOOLEAN
+    ),
     in_header(
         "Upstash-Flow-Control-Key",
         "Share limits with other messages of this key.",

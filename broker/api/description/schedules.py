@@ -1,6 +1,7 @@
-"""Schedules, as the description has them; creating one is publishing, with a cron expression."""
+"""Schedules in the description; creating one is publishing with a cron expression."""
 
 from broker.api.description.parts import (
+    NAMED,
     Json,
     answers,
     array,
@@ -26,12 +27,12 @@ OWN = [
     in_header(
         "Upstash-Schedule-Id",
         "The schedule's id; one that has it is replaced.",
-        text(pattern="^[A-Za-z0-9._-]{1,128}$"),
+        NAMED,
     ),
     in_header(
         "Upstash-Queue-Name",
         "Publish into this queue.",
-        text(pattern="^[A-Za-z0-9._-]{1,128}$"),
+        NAMED,
     ),
 ]
 PAUSE = operation(

@@ -3,7 +3,10 @@
 Moments are unix milliseconds unless their name or description says otherwise.
 """
 
-from broker.api.description.parts import Json, array, flag, record, ref, text, whole
+from broker.api.description.parts import Json, array, flag, one_of, record, ref, text, whole
+from broker.api.schedules import OUTCOMES
+from broker.models import State
+from broker.options import METHODS
 
 HEADER: Json = {
     "type": "object",
@@ -38,7 +41,7 @@ OF_GROUPS: Json = {
     "endpointName": text(),
     "scheduleId": text(),
 }
-METHOD = text(enum=["GET", "POST", "PUT", "PATCH", "DELETE"])
+METHOD = one_of(METHODS)
 MESSAGE: Json = {
     "messageId": text(),
     "url": text(),
@@ -47,9 +50,6 @@ MESSAGE: Json = {
     "notBefore": whole("The earliest delivery."),
     "createdAt": whole(),
 }
-STATES = [
-    "CREATED", "ACTIVE", "RETRY", "ERROR", "DELIVERED", "FAILED", "CANCEL_REQUESTED", "CANCELED",
-]  # fmt: skip
 
 message = record(MESSAGE, **OF_GROUPS, **PUBLISHED, **BODY, **CALLBACK_HEADERS)
 dead_letter = record(
@@ -66,7 +66,7 @@ line = record(
     {
         "time": whole(),
         "messageId": text(),
-        "state": text(enum=STATES),
+        "state": one_of(State.values),
         "url": text(),
         "method": METHOD,
         "maxRetries": whole(),
@@ -104,7 +104,7 @@ schedule = record(
     nextScheduleTime=whole("Absent while paused."),
     lastScheduleStates={
         "type": "object",
-        "additionalProperties": text(enum=["IN_PROGRESS", "SUCCESS", "FAIL"]),
+        "additionalProperties": one_of(OUTCOMES.values()),
         "description": "What became of the last trigger's messages, by their ids.",
     },
     error=text("Why the last trigger published nothing."),

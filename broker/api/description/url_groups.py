@@ -1,6 +1,8 @@
-"""URL groups, as the description has them, and the description itself."""
+"""URL groups in the description, and the description itself."""
 
 from broker.api.description.parts import (
+    NAMED,
+    TO_URL,
     Json,
     accepts,
     answers,
@@ -13,12 +15,11 @@ from broker.api.description.parts import (
 )
 
 GROUP = named("The URL group", "my-group")
-NAME, URL = text(pattern="^[A-Za-z0-9._-]{1,128}$"), text(pattern="^https?://.+$")
 
 
 def endpoints(**item: list[str]) -> Json:
     """A body that names endpoints."""
-    endpoint = {"type": "object", "properties": {"url": URL, "name": NAME}, **item}
+    endpoint = {"type": "object", "properties": {"url": TO_URL, "name": NAMED}, **item}
     return accepts(
         {
             "type": "object",

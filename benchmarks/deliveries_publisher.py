@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from benchmarks.queue_house import TOKEN, House
+from benchmarks.deliveries_site import TOKEN, QueueSite
 
 MESSAGE_ID = re.compile(rb'"messageId": ?"(msg_\w+)"')
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -30,12 +30,12 @@ class Published(NamedTuple):
 class Connection:
     """A connection to the site that publishes one message after another."""
 
-    async def open(self, house: House) -> "Connection":
-        server = urlsplit(house.site.url)
+    async def open(self, queue: QueueSite) -> "Connection":
+        server = urlsplit(queue.site.url)
         self.reader, self.writer = await asyncio.open_connection(server.hostname, server.port)
         body = b'{"hello":"world"}'
         self.request = (
-            f"POST /v2/publish/{house.sink} HTTP/1.1\r\nHost: {server.netloc}\r\n"
+            f"POST /v2/publish/{queue.sink} HTTP/1.1\r\nHost: {server.netloc}\r\n"
             f"Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
@@ -59,9 +59,9 @@ class Connection:
             await self.publish()
 
 
-async def publish(house: House, count: int, connections: int) -> Published:
+async def publish(queue: QueueSite, count: int, connections: int) -> Published:
     """Publish `count` messages over so many connections at once."""
-    opened = [await Connection().open(house) for _ in range(connections)]
+    opened = [await Connection().open(queue) for _ in range(connections)]
     left = [None] * count
     first = time.time()
     await asyncio.gather(*(connection.publish_many(left) for connection in opened))

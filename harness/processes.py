@@ -1,43 +1,51 @@
-"""Real servers for the tests: gunicorn, `manage.py dev`, a dispatcher, a sink.
+"""Real servers for tests and benchmarks: gunicorn, `manage.py dev`, a dispatcher.
 
 Each is started on a free port with a database of its own, waited for, and stopped by pid.
 """
 
 import functools
-import json
 import os
-import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psutil
 import requests
 
-from tests.postgresql import free_port
+from harness.guard import guard
+from harness.visitor import Visitor
+from harness.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent
-TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+# How long a server may take to start on a machine that has much else to do.
+START_SECONDS = 120
 
 
-def eventually[T](look: Callable[[], T], seconds: float = 20, what: str = "it") -> T:
-    """The first true answer of `look`; fails if there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if answer := look():
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not happen within {seconds} s")
-        time.sleep(0.02)
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_process(command: list[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a Python program of the project, which ends with this process at the latest."""
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, start_new_session=True, **options
+    )
+    guard.watch(process.pid)
+    return process
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM leave a program the way Ctrl-C does, through its context managers."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -48,60 +56,8 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-class Sink:
-    """A target that keeps what it gets and answers as it is told."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.answer: Callable[[dict[str, Any]], int] = lambda request: 200
-        sink = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                request = {
-                    "at": time.time(),
-                    "path": self.path,
-                    "headers": dict(self.headers),
-                    "body": body,
-                }
-                sink.requests.append(request)
-                status = sink.answer(request)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 512
-
-            def handle_error(self, request: object, address: object) -> None:
-                """A client that was killed in the middle is part of the tests."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
-
-    @property
-    def keys(self) -> list[str]:
-        """The Idempotency-Keys, in order of arrival."""
-        return [request["headers"]["Idempotency-Key"] for request in self.requests]
-
-    def __enter__(self) -> "Sink":
-        threading.Thread(target=self.server.serve_forever, args=[0.02], daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
 def manage(database_url: str, *arguments: str) -> None:
-    """Run a management command for the tests' own sake."""
+    """Run a management command without a site."""
     environment = os.environ | {
         "DATABASE_URL": database_url,
         "DEBUG": "0",
@@ -120,7 +76,7 @@ def migrate(database_url: str) -> None:
 
 @functools.cache
 def migrated_sqlite() -> Path:
-    """An empty database with all tables, made once a session."""
+    """An empty database with all tables, made once a process."""
     file = Path(tempfile.mkdtemp()) / "template.sqlite3"
     migrate(f"sqlite:///{file}")
     return file
@@ -150,6 +106,8 @@ class Site:
                 "PYTHONWARNINGS": "default,ignore::ResourceWarning",
                 "QSTASH_CURRENT_SIGNING_KEY": "",
                 "QSTASH_NEXT_SIGNING_KEY": "",
+                "QSTASH_TOKEN": "",
+                "QSTASH_URL": "",
                 "SECRET_KEY": "only-for-the-tests-" * 3,
                 "WEB_CONCURRENCY": "1",
             }
@@ -177,13 +135,8 @@ class Site:
     def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start a process of the site; its output goes to `log`."""
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *command],
-                cwd=ROOT,
-                env=self.environment | environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+            process = start_process(
+                [*command], env=self.environment | environment, stdout=log, stderr=log
             )
         self.processes.append(process)
         return process
@@ -209,7 +162,7 @@ class Site:
             except requests.ConnectionError:
                 return False
 
-        eventually(up, seconds=60, what="the server's start")
+        eventually(up, seconds=START_SECONDS, what="the server's start")
 
     def stop(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
         """Signal a process and wait for its end; with SIGKILL its children go with it."""
@@ -229,47 +182,6 @@ class Site:
     def click(self) -> "Visitor":
         """Open the page and click the button, as a browser with htmx does."""
         return Visitor(self.url).click()
-
-
-class Visitor:
-    """A browser without a window: session, CSRF token, and the job it has started."""
-
-    def __init__(self, url: str) -> None:
-        self.url, self.http = url, requests.Session()
-        self.token = TOKEN.search(self.http.get(url, timeout=10).text)[1]
-        self.answer, self.job_id = "", ""
-
-    def click(self, htmx: bool = True) -> "Visitor":
-        response = self.http.post(
-            f"{self.url}/jobs/start",
-            data={"csrfmiddlewaretoken": self.token},
-            headers={"HX-Request": "true"} if htmx else {},
-            timeout=60,
-        )
-        self.answer = response.text
-        found = re.search(r'id="job-([0-9a-f]+)"', self.answer)
-        self.job_id = found[1] if found else response.url.rpartition("/")[2]
-        return self
-
-    def job(self) -> dict[str, Any]:
-        """The job's facts, as a script reads them."""
-        return self.http.get(
-            f"{self.url}/jobs/{self.job_id}",
-            headers={"Accept": "application/json"},
-            timeout=10,
-        ).json()
-
-    def until(self, status: str, seconds: float = 30) -> dict[str, Any]:
-        """Wait for a status."""
-
-        def look() -> dict[str, Any] | None:
-            try:
-                job = self.job()
-            except (requests.ConnectionError, requests.Timeout, json.JSONDecodeError):
-                return None
-            return job if job["status"] == status else None
-
-        return eventually(look, seconds, f"the status {status}")
 
 
 @contextmanager

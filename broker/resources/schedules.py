@@ -1,8 +1,8 @@
 """Make, pause, resume and delete schedules.
 
-A schedule is a publish request that is kept: here its options are sorted out and its first
-moment is found; schedules.py publishes it whenever its moment has come. What it has published
-goes its own way, whatever happens to the schedule.
+A schedule is a publish request that is stored: here its options are selected and its first
+moment is found; firing.py publishes it whenever it is due. Its messages are delivered whatever
+happens to the schedule.
 """
 
 from typing import NamedTuple
@@ -12,20 +12,20 @@ from django.db.models import QuerySet
 
 from broker import wakeup
 from broker.changes import refusable
-from broker.errors import LimitReached, NotFound, PublishError
+from broker.errors import LimitReached, NotFound, Rejected
+from broker.firing import next_moment
 from broker.headers import RESERVED
 from broker.ids import new_id
 from broker.models import Schedule
 from broker.options import FORWARD, OWN_TO_CLIENT, Options, checked_name, text, yes
 from broker.publishing import Publication
-from broker.schedules import next_moment
 
 LONGEST_CRON = 255
 ABOUT_THE_SCHEDULE = {"upstash-cron", "upstash-schedule-id", "upstash-header-forward"}
 TELEMETRY = "upstash-telemetry-"
 
 
-class Change(NamedTuple):
+class ScheduleChange(NamedTuple):
     """Whose schedule is changed, and when, in unix ms."""
 
     account: str
@@ -39,10 +39,10 @@ class Change(NamedTuple):
 def new_schedule(asked: Publication, now: int) -> Schedule:
     """An unsaved schedule from a request to publish something again and again.
 
-    PublishError if it has no moment, or names it wrongly; what it publishes is not looked at.
+    Rejected if its cron expression or its id is wrong; what it publishes is not checked.
     """
     if "upstash-not-before" in asked.options:
-        raise PublishError("Upstash-Not-Before: a schedule has its moments from Upstash-Cron")
+        raise Rejected("Upstash-Not-Before: a schedule has its moments from Upstash-Cron")
     schedule_id = text(asked.options, "upstash-schedule-id") or new_id("scd")
     cron = checked_cron(text(asked.options, "upstash-cron"))
     return Schedule(
@@ -61,9 +61,9 @@ def new_schedule(asked: Publication, now: int) -> Schedule:
 def checked_cron(cron: str) -> str:
     cron = cron.strip()
     if not cron:
-        raise PublishError("Upstash-Cron is missing: minute hour day month weekday")
+        raise Rejected("Upstash-Cron is missing: minute hour day month weekday")
     if len(cron) > LONGEST_CRON:
-        raise PublishError(f"Upstash-Cron is longer than {LONGEST_CRON} characters")
+        raise Rejected(f"Upstash-Cron is longer than {LONGEST_CRON} characters")
     return cron
 
 
@@ -71,14 +71,14 @@ def first_moment(cron: str, now: int) -> int:
     """When a schedule fires next, in unix ms."""
     moment = next_moment(cron, now)
     if moment is None:
-        raise PublishError(f"Upstash-Cron {cron!r} names no day of the next 50 years")
+        raise Rejected(f"Upstash-Cron {cron!r} names no day of the next 50 years")
     return moment
 
 
 def kept(options: Options) -> dict[str, list[str]]:
-    """The options that every message of a schedule has, without what was about this request.
+    """The options that every message of a schedule has, without those of the schedule itself.
 
-    If all of its headers were to be forwarded, they become options by name.
+    If all headers of the request are to be forwarded, each becomes an option.
     """
     forward_all = yes(options, "upstash-header-forward")
     found: dict[str, list[str]] = {}
@@ -93,7 +93,7 @@ def kept(options: Options) -> dict[str, list[str]]:
 
 @refusable
 def put(schedule: Schedule) -> None:
-    """Store a schedule in place of any that has its id; LimitReached if there are too many."""
+    """Store a schedule, replacing any that has its id; LimitReached if there are too many."""
     same = Schedule.objects.filter(account=schedule.account, schedule_id=schedule.schedule_id)
     mine = Schedule.objects.filter(account=schedule.account)
     if not same.exists() and mine.count() >= settings.BROKER_SCHEDULES:
@@ -110,15 +110,15 @@ def put(schedule: Schedule) -> None:
 
 
 @refusable
-def pause(change: Change) -> None:
+def pause(change: ScheduleChange) -> None:
     """Skip a schedule's moments from now on."""
     if not change.schedule().update(paused=True, next_at=None):
         raise NotFound(f"there is no schedule {change.schedule_id!r}")
 
 
 @refusable
-def resume(change: Change) -> None:
-    """Fire again from the next moment on; those of the pause are not caught up."""
+def resume(change: ScheduleChange) -> None:
+    """Fire again from the next moment on; moments during the pause are not made up for."""
     schedule = change.schedule().select_for_update().first()
     if schedule is None:
         raise NotFound(f"there is no schedule {change.schedule_id!r}")
@@ -129,6 +129,6 @@ def resume(change: Change) -> None:
 
 
 @refusable
-def delete(change: Change) -> None:
+def delete(change: ScheduleChange) -> None:
     """Delete a schedule, if it is there. What it has published is delivered all the same."""
     change.schedule().delete()

@@ -1,7 +1,7 @@
 """Change a URL group: its endpoints, and the options its messages have by default.
 
-Publishing reads a group once, when a message for it arrives; messages that are on their way
-already do not notice a change. A group is there for as long as it has an endpoint.
+Publishing reads a group once, when a message for it arrives; messages that are stored already
+are not changed. A group exists as long as it has an endpoint.
 """
 
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from broker.changes import refusable
 from broker.errors import LimitReached, NotFound
 from broker.models import Endpoint, UrlGroup
 
-# To try options with that are not for one URL.
+# A URL to check options with that belong to no single URL.
 ANY_URL = "https://url.of.an.endpoint/"
 
 
 class EndpointChange(NamedTuple):
-    """An endpoint to be added or removed; either may be empty, not both."""
+    """An endpoint to add or remove; one of the two may be empty."""
 
     url: str
     name: str
 
 
-class Change(NamedTuple):
-    """Whose group, and what is to be done to it at a moment in unix ms."""
+class GroupChange(NamedTuple):
+    """Whose group, and how it changes, at a moment in unix ms."""
 
     account: str
     name: str
@@ -37,14 +37,14 @@ class Change(NamedTuple):
         return UrlGroup.objects.filter(account=self.account, name=self.name)
 
     def locked_group(self) -> UrlGroup:
-        """The group, for nobody else to change in this transaction; NotFound if it is not there."""
+        """The group, locked until the end of the transaction; NotFound if it is not there."""
         if not (group := self.group().select_for_update().first()):
             raise NotFound(f"there is no URL group {self.name!r}")
         return group
 
 
 @refusable
-def add_endpoints(change: Change) -> None:
+def add_endpoints(change: GroupChange) -> None:
     """Add endpoints or change them, and make the group if it is missing.
 
     LimitReached if there are too many groups, or too many endpoints in this one.
@@ -77,7 +77,7 @@ def add_endpoint(group: UrlGroup, change: EndpointChange) -> None:
 
 
 @refusable
-def remove_endpoints(change: Change) -> None:
+def remove_endpoints(change: GroupChange) -> None:
     """Remove endpoints by name or URL, and the group with the last one; NotFound without it."""
     group = change.locked_group()
     for url, name in change.endpoints:
@@ -90,7 +90,7 @@ def remove_endpoints(change: Change) -> None:
 
 
 @refusable
-def set_header(change: Change) -> None:
+def set_header(change: GroupChange) -> None:
     """Replace a group's default options; NotFound without the group."""
     group = change.locked_group()
     group.header, group.updated_at = change.header or {}, change.now
@@ -98,6 +98,6 @@ def set_header(change: Change) -> None:
 
 
 @refusable
-def delete(change: Change) -> None:
+def delete(change: GroupChange) -> None:
     """Delete a group with its endpoints, if it is there."""
     change.group().delete()

@@ -15,17 +15,17 @@ import django
 
 django.setup()
 
-from django.conf import settings  # noqa: E402
-from django.test import Client  # noqa: E402
+from django.conf import settings
+from django.test import Client
 
-from benchmarks.queue_filling import fill  # noqa: E402
-from broker.clock import now_ms  # noqa: E402
-from broker.delivery import Outcome  # noqa: E402
-from broker.dispatcher import Dispatcher  # noqa: E402
-from broker.ids import new_message_id  # noqa: E402
-from broker.models import Message  # noqa: E402
-from broker.publishing import publish, read_message, store  # noqa: E402
-from groupcommit.writer import writer  # noqa: E402
+from benchmarks.deliveries_filling import fill
+from broker.clock import now_ms
+from broker.delivery import Outcome
+from broker.dispatcher import Dispatcher
+from broker.ids import new_message_id
+from broker.models import Message
+from broker.publishing import publish, read_message, store
+from groupcommit.writer import writer
 
 # After a batch the writer rests for a while: see groupcommit/writer.py.
 WRITERS_REST_SECONDS = 0.06
@@ -125,7 +125,7 @@ def time_events(rounds: int) -> list[float]:
 
 
 def fill_tables(url: str, delivered: int, waiting: int) -> dict[str, int]:
-    """Copies of a message that was delivered, and of one that waits; see queue_filling.py."""
+    """Copies of a message that was delivered, and of one that waits; see deliveries_filling.py."""
     done, later = new_message(url), new_message(url, delay="30d")
     publish(done)
     runner.run(Dispatcher(accepted).run_once())
@@ -135,7 +135,7 @@ def fill_tables(url: str, delivered: int, waiting: int) -> dict[str, int]:
     return {"messages": Message.objects.count()}
 
 
-TASKS: list[Callable[..., Any]] = [
+FUNCTIONS: list[Callable[..., Any]] = [
     publish_in_loop,
     publish_at_once,
     publish_together,
@@ -147,7 +147,7 @@ TASKS: list[Callable[..., Any]] = [
 
 
 def main() -> None:
-    by_name = {task.__name__: task for task in TASKS}
+    by_name = {function.__name__: function for function in FUNCTIONS}
     for line in sys.stdin:
         name, arguments = json.loads(line)
         print(json.dumps(by_name[name](**arguments)), flush=True)

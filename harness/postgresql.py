@@ -1,20 +1,24 @@
-"""A PostgreSQL of our own for the tests: an empty cluster in a temporary folder.
+"""A PostgreSQL of our own: an empty cluster in a temporary folder.
 
-`uv run python -m tests.postgresql pytest` runs the whole suite on it.
+`uv run python -m harness.postgresql pytest` runs the whole suite on it.
 """
 
 import os
 import pwd
 import secrets
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import psycopg
+
+from harness.guard import guard
+from harness.processes import START_SECONDS, exit_on_sigterm, free_port
 
 
 def binaries() -> Path | None:
@@ -23,12 +27,6 @@ def binaries() -> Path | None:
         return Path(found).parent
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return installed[-1].parent if installed else None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Cluster:
@@ -71,7 +69,7 @@ class Cluster:
         self.run("initdb", "--username=tests", "--auth=trust", "--encoding=UTF8", "--no-sync")
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
         log = str(Path(self.folder) / "log")
-        self.run("pg_ctl", "-w", "-o", options, "-l", log, "start")
+        self.run("pg_ctl", "-w", "-t", str(START_SECONDS), "-o", options, "-l", log, "start")
         return self
 
     def stop(self) -> None:
@@ -79,7 +77,15 @@ class Cluster:
         shutil.rmtree(self.folder)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            self.start()
+        except BaseException:  # interrupted, perhaps while it was starting
+            with suppress(subprocess.CalledProcessError):
+                self.stop()
+            raise
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        guard.watch(postmaster, signal.SIGQUIT)
+        return self
 
     def __exit__(self, *error: object) -> None:
         self.stop()
@@ -93,6 +99,7 @@ class Cluster:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     with Cluster() as cluster:
         environment = os.environ | {"DATABASE_URL": cluster.url}
         sys.exit(subprocess.run(sys.argv[1:], env=environment).returncode)

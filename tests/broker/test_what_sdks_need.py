@@ -1,7 +1,8 @@
-"""The eight rules that break an SDK if they are violated, each as a test.
+"""What QStash's SDKs need of every answer; without it one of them breaks.
 
-They stand at the top of the protocol's description. One message goes through every kind of
-answer here; the resources' own tests have the details.
+One message goes through every kind of answer here. The resources' own tests have the details,
+tests/clients/ runs the SDKs themselves.
+https://github.com/upstash/qstash-py and https://github.com/upstash/qstash-js
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ async def publish(target: str = f"publish/{URL}", **headers: str) -> Any:
 
 
 async def everything() -> dict[str, Any]:
-    """Something of every kind, and what is answered when it is asked for."""
+    """Make something of every kind, and ask for all of it."""
     await ask("POST", "topics/g/endpoints", {"endpoints": [{"url": URL}]})
     schedule = (await publish(f"schedules/{URL}", **{"Upstash-Cron": "* * * * *"}))["scheduleId"]
     await publish(**{"Upstash-Retries": "0"})
@@ -64,7 +65,7 @@ def values(found: Any) -> Iterator[Any]:
         yield from values(value)
 
 
-async def test_1_what_is_absent_is_left_out_and_lists_are_always_lists():
+async def test_absent_fields_are_left_out_and_lists_are_always_lists():
     answers = await everything()
     assert None not in values(answers)
     assert "cursor" not in answers["events"] | answers["dlq"]
@@ -83,13 +84,13 @@ async def test_1_what_is_absent_is_left_out_and_lists_are_always_lists():
         ("group", "name createdAt updatedAt endpoints"),
     ],
 )
-async def test_2_what_the_python_sdk_looks_up_is_always_there(kind, keys):
+async def test_fields_that_the_python_sdk_reads_are_always_there(kind, keys):
     answers = await everything()
     assert set(keys.split()) <= answers[kind].keys()
     assert answers["letter"]["responseStatus"] == 0
 
 
-async def test_3_canceled_is_written_with_one_l_and_read_with_either():
+async def test_canceled_is_written_with_one_l_and_read_with_either():
     message = (await publish(**{"Upstash-Delay": "1h"}))["messageId"]
     await ask("DELETE", f"messages/{message}")
     for spelling in ("CANCELED", "CANCELLED"):
@@ -98,19 +99,19 @@ async def test_3_canceled_is_written_with_one_l_and_read_with_either():
     assert "CANCELLED" not in ALL_STATES
 
 
-async def test_4_cancel_answers_with_json():
+async def test_cancel_answers_with_json():
     message = (await publish(**{"Upstash-Delay": "1h"}))["messageId"]
     answer = await ask("DELETE", f"messages/{message}")
     assert answer.json == {"cancelled": 1}
 
 
-async def test_5_forwarded_headers_come_back_with_canonical_names_and_as_lists():
+async def test_forwarded_headers_come_back_with_canonical_names_and_as_lists():
     message = await publish(**{"upstash-forward-test-header": "a", "Upstash-Forward-RunId": "b"})
     header = (await get(f"messages/{message['messageId']}"))["header"]
     assert header == {"Test-Header": ["a"], "Runid": ["b"]}
 
 
-async def test_6_flow_control_says_no_and_zero_aloud():
+async def test_flow_control_answers_false_and_zero_explicitly():
     await publish(**FLOW, **{"Upstash-Delay": "1h"})
     answer = await get("flowControl/k")
     assert (answer["isPaused"], answer["isPinnedParallelism"], answer["isPinnedRate"]) == (
@@ -123,7 +124,7 @@ async def test_6_flow_control_says_no_and_zero_aloud():
     assert (await get("queues/q"))["paused"] is False
 
 
-async def test_7_flow_control_key_brings_its_period_and_only_the_limits_that_are_set():
+async def test_flow_control_key_has_its_period_and_only_the_limits_that_are_set():
     message = (await publish(**FLOW))["messageId"]
     shown = await get(f"messages/{message}")
     assert (shown["flowControlKey"], shown["period"], shown["parallelism"]) == ("k", 1, 1)
@@ -133,7 +134,7 @@ async def test_7_flow_control_key_brings_its_period_and_only_the_limits_that_are
 
 
 @pytest.mark.parametrize("outcome", [OK, ERROR])
-async def test_8_message_stays_readable_after_its_end(outcome):
+async def test_message_stays_readable_after_its_end(outcome):
     message = (await publish(**{"Upstash-Retries": "0"}))["messageId"]
     assert await Dispatcher(Destination(outcome)).run_once() == 1
     assert (await get(f"messages/{message}"))["messageId"] == message

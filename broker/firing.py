@@ -1,4 +1,4 @@
-"""When schedules fire, and publishing what they hold.
+"""Publish the messages of schedules that are due.
 
 A schedule's moment has come: its messages are stored in the same transaction that moves its
 next moment on, so each moment fires once however many dispatchers look. A moment missed by
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from django.db import transaction
 
-from broker.errors import PublishError
+from broker.errors import Rejected
 from broker.models import Schedule
 from broker.publishing import Publication, messages_for, store
 
@@ -29,7 +29,7 @@ def next_moment(cron: str, after: int) -> int | None:
     """The first moment after another that a cron expression names, both in unix ms.
 
     `min hour day month weekday`, in UTC unless it begins with `CRON_TZ=<IANA zone>`; None if
-    there is none within 50 years. PublishError if it cannot be read.
+    there is none within 50 years. Rejected if it cannot be read.
     """
     zone: tzinfo = UTC
     expression = cron.strip()
@@ -40,15 +40,15 @@ def next_moment(cron: str, after: int) -> int | None:
         if len(expression.split()) != 5:
             raise CronSimError("it needs five fields: minute hour day month weekday")
         moments = CronSim(expression, datetime.fromtimestamp(after / 1000, zone))
-        # In the hour that comes twice, the first one found may be over already.
+        # In the hour that is repeated, the first moment found may be in the past.
         found = (int(moment.timestamp() * 1000) for moment in moments)
         return next((moment for moment in found if moment > after), None)
     except (CronSimError, ValueError, OSError, KeyError) as error:
-        raise PublishError(f"Upstash-Cron {cron[:100]!r} cannot be read: {error}") from error
+        raise Rejected(f"Upstash-Cron {cron[:100]!r} cannot be read: {error}") from error
 
 
 def publish_due(now: int) -> int:
-    """Publish what is scheduled for now (unix ms), in a transaction; how many schedules fired."""
+    """Publish what is due now (unix ms), in a transaction; return how many schedules fired."""
     due = Schedule.objects.select_for_update().filter(next_at__lte=now).order_by("next_at")
     fired = 0
     for schedule in due[:AT_ONCE]:
@@ -56,7 +56,7 @@ def publish_due(now: int) -> int:
         unmoved = Schedule.objects.filter(pk=schedule.pk, next_at=moment)
         try:
             upcoming = next_moment(schedule.cron, max(now, moment or 0))
-        except PublishError as error:  # its time zone may have been abolished
+        except Rejected as error:  # its time zone may have been removed
             unmoved.update(next_at=None, error=str(error))
             continue
         moved = unmoved.update(next_at=upcoming)
@@ -72,7 +72,7 @@ def fire(schedule: Schedule, now: int) -> None:
     try:
         with transaction.atomic():
             receipts = store(messages_for(publication(schedule), now))
-    except PublishError as refusal:
+    except Rejected as refusal:
         error = str(refusal)
         logger.warning("cannot publish", extra={"schedule": schedule.schedule_id, "error": error})
     schedule.last_messages = [receipt.message_id for receipt in receipts]

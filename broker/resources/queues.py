@@ -1,8 +1,8 @@
 """Change a queue: how many of its messages run at once, whether any may, whether it is there.
 
-Its messages stand in line and lanes.py lets them go; it looks again as soon as a change here
-has committed. A queue that is deleted takes no message with it: those that stand in it are
-delivered, in order, and then it is gone.
+Its messages stand in a lane and lanes.py lets them go; it looks again as soon as a change here
+has committed. Deleting a queue deletes no message: those in it are delivered, in order, and
+then the queue is removed.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,8 @@ from broker.options import LARGEST_INTEGER
 from groupcommit.statements import insert_all
 
 
-class Change(NamedTuple):
-    """Whose queue, and what it shall be from now (unix ms) on; None leaves it as it is."""
+class QueueChange(NamedTuple):
+    """Whose queue, and its new values from `now` (unix ms) on; None leaves a value as it is."""
 
     account: str
     name: str
@@ -31,7 +31,7 @@ class Change(NamedTuple):
         return Queue.objects.filter(account=self.account, name=self.name)
 
     def values(self) -> dict[str, int]:
-        """What lanes.py has to know: the new values, and that it should look at them now."""
+        """The new values, and when lanes.py has to look at the queue: now."""
         given = {"parallelism": self.parallelism, "paused": self.paused}
         changed = {name: value for name, value in given.items() if value is not None}
         return changed | {"updated_at": self.now, "due_at": self.now}
@@ -43,14 +43,14 @@ def visible(account: str) -> QuerySet[Queue]:
 
 
 def unfinished(account: str) -> QuerySet[Message]:
-    """An account's messages that are not over yet, those that belong to a queue."""
+    """An account's messages that belong to a queue and are not finished."""
     return Message.objects.filter(
         account=account, queue_name__isnull=False, expires_at__isnull=True
     )
 
 
 @refusable
-def upsert(change: Change) -> None:
+def upsert(change: QueueChange) -> None:
     """Create a queue, or change it; LimitReached if the account has too many."""
     new = {"parallelism": 1, "paused": False, "created_at": change.now} | change.values()
     made = bool(insert_all([Queue(account=change.account, name=change.name, **new)], key="id"))
@@ -62,14 +62,14 @@ def upsert(change: Change) -> None:
 
 
 @refusable
-def change_existing(change: Change) -> None:
+def change_existing(change: QueueChange) -> None:
     """Change a queue that is there; NotFound if it is not."""
     if not apply(change):
         raise NotFound(f"there is no queue {change.name!r}")
 
 
-def apply(change: Change) -> bool:
-    """Change a queue that is there, and have it looked at; whether it is there."""
+def apply(change: QueueChange) -> bool:
+    """Change a queue and wake the dispatchers for it; return whether it is there."""
     more_at_once = change.queue().filter(parallelism__gt=change.parallelism or LARGEST_INTEGER)
     if change.paused or more_at_once.exists():
         send_back(change)
@@ -77,10 +77,10 @@ def apply(change: Change) -> bool:
     return bool(change.queue().filter(deleted=False).update(**change.values()))
 
 
-def send_back(change: Change) -> None:
-    """Have those stand in the queue again that went on to a flow control key's lane.
+def send_back(change: QueueChange) -> None:
+    """Put messages that went on to a flow control key's lane back into the queue.
 
-    They were its first, and are again. Only those that have been tried keep their slots.
+    They were its first, and are again. Only those with an attempt behind them keep their slots.
     """
     ahead = unfinished(change.account).filter(
         queue_name=change.name, lane__startswith=f"{FlowControl.kind}:"
@@ -91,8 +91,8 @@ def send_back(change: Change) -> None:
 
 
 @refusable
-def delete(change: Change) -> None:
-    """Delete a queue, if it is there; with messages in it, it stays out of sight until they end."""
+def delete(change: QueueChange) -> None:
+    """Delete a queue, if it is there; while it has messages it is only hidden."""
     queue = change.queue().filter(deleted=False)
     if unfinished(change.account).filter(queue_name=change.name).exists():
         queue.update(deleted=True, paused=False, due_at=change.now, updated_at=change.now)

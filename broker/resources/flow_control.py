@@ -1,8 +1,8 @@
 """Change a flow control key: its limits, whether messages may use them, the count of its window.
 
 Messages wait in the key's lane and lanes.py lets them go; it looks again as soon as a change
-here has committed. A key that nobody has used yet is made, so that it can be paused or pinned
-before the first message comes.
+here has committed. A key that nobody has used yet is created, so that it can be paused or
+pinned before the first message comes.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from broker.models import FlowControl, Message
 from groupcommit.statements import insert_all
 
 
-class Change(NamedTuple):
+class LimitsChange(NamedTuple):
     """Whose key, and the columns that change, at a moment in unix ms."""
 
     account: str
@@ -33,8 +33,8 @@ class Standing(NamedTuple):
 
 
 @refusable
-def change(wanted: Change) -> None:
-    """Change a key, creating it on demand, and have its lane looked at."""
+def change(wanted: LimitsChange) -> None:
+    """Change a key, creating it if needed, and wake the dispatchers for its lane."""
     account, key, now, values = wanted
     insert_all([FlowControl(account=account, name=key, created_at=now)], key="id")
     found = FlowControl.objects.filter(account=account, name=key)
@@ -43,7 +43,7 @@ def change(wanted: Change) -> None:
 
 
 def pinned(parallelism: int | None, rate: int | None, period_seconds: int | None) -> dict[str, int]:
-    """The columns that pin what is given; rate and period are one thing, and begin anew."""
+    """The columns that pin what is given; rate and period are pinned together and begin again."""
     values: dict[str, int] = {}
     if parallelism is not None:
         values |= {"parallelism": parallelism, "pinned_parallelism": True}
@@ -57,7 +57,7 @@ def pinned(parallelism: int | None, rate: int | None, period_seconds: int | None
 
 
 def standings(flows: QuerySet[FlowControl]) -> list[Standing]:
-    """What happens under some keys of one account."""
+    """How far some keys of one account are used."""
     found = list(flows)
     accounts, keys = {flow.account for flow in found}, [flow.name for flow in found]
     messages = Message.objects.filter(account__in=accounts)

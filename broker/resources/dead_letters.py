@@ -1,8 +1,8 @@
-"""Dead letters are taken out: deleted for good, or their messages published anew.
+"""Delete dead letters, or publish their messages again.
 
-No attempt could deliver the message, and somebody has decided what is to become of it. A retry
-makes a new message of what the old one was published with, which publishing.py stores; the
-old one keeps its log until it is forgotten. Of two who take a letter, one gets it.
+No attempt could deliver the message, and somebody has decided what happens to it. A retry
+makes a new message with the options and body of the old one, and publishing.py stores it; the
+old one keeps its log until it is deleted. If two take a letter, one of them gets it.
 https://upstash.com/docs/qstash/features/dlq
 """
 
@@ -16,14 +16,14 @@ from broker.options import Options, read_fields
 from broker.publishing import Receipt, store
 from groupcommit.statements import one_by_one, places
 
-# What a new message takes over from the old one: all but its state and its deduplication key.
+# What a new message copies from the old one: all but its state and its deduplication key.
 KEPT = (
     "account", "body", "callback", "callback_header", "caller_ip", "endpoint_name",
     "failure_callback", "failure_callback_header", "flow_control", "flow_control_key", "header",
     "host", "labels", "max_retries", "method", "path", "queue_name", "redacted",
     "retry_delay_expression", "schedule_id", "timeout_seconds", "url", "url_group",
 )  # fmt: skip
-# The field that an option of the retry's own request sets.
+# The field that each option of a retry request sets.
 CHANGED_BY = {
     "upstash-method": "method",
     "upstash-retries": "max_retries",
@@ -37,7 +37,7 @@ CHANGED_BY = {
 
 
 class Taking(NamedTuple):
-    """Somebody takes letters, by primary key; `changes` and `now` (unix ms) are for a retry."""
+    """The letters to take, by primary key; `changes` and `now` (unix ms) are for a retry."""
 
     account: str
     letters: list[int]
@@ -48,16 +48,16 @@ class Taking(NamedTuple):
 @lanes.locked
 @one_by_one
 def delete(taking: Taking) -> int:
-    """Delete dead letters; how many of them there were."""
+    """Delete dead letters; return how many there were."""
     return len(take(taking))
 
 
 @lanes.locked
 @one_by_one
 def retry(taking: Taking) -> list[Receipt]:
-    """Publish the messages of dead letters anew and remove the letters, oldest first.
+    """Publish the messages of dead letters again and remove the letters, oldest first.
 
-    Letters that are gone are left out.
+    Letters that have been taken already are left out.
     """
     taken = take(taking)
     messages = Message.objects.in_bulk(taken)
@@ -65,7 +65,7 @@ def retry(taking: Taking) -> list[Receipt]:
 
 
 def take(taking: Taking) -> list[int]:
-    """Remove letters; the messages of those that were still there, by primary key."""
+    """Remove letters; return the primary keys of the messages whose letters were still there."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"DELETE FROM broker_deadletter WHERE id IN {places(1, len(taking.letters))}"
@@ -76,17 +76,17 @@ def take(taking: Taking) -> list[int]:
 
 
 def again(message: Message, changes: dict[str, Any], now: int) -> Message:
-    """A new message, unsaved, with what an old one was published with."""
+    """A new, unsaved message with the options and body of an old one."""
     fields = {name: getattr(message, name) for name in KEPT} | {"not_before": now} | changes
     fields["header"] = message.header | fields["header"]
     return Message(**fields, created_at=now, due_at=fields["not_before"])
 
 
 def read_changes(options: Options, now: int) -> dict[str, Any]:
-    """What the options of a retry's request change; PublishError if one is wrong.
+    """What the options of a retry's request change; Rejected if one is wrong.
 
-    Its Content-Type is that of a list of letters, and one deduplication id for many messages
-    would lose all but one of them: both change nothing.
+    Content-Type and deduplication id are ignored: the first is that of the list of letters,
+    and the second would drop all but one of many messages.
     """
     options = {name: given for name, given in options.items() if name.startswith("upstash-")}
     fields = read_fields("http://any.test/", options, now)

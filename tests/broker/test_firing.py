@@ -1,4 +1,4 @@
-"""When schedules fire: cron expressions, both changes of daylight saving time, and the firing."""
+"""When schedules fire: cron expressions, daylight saving time, and what is published."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from broker.dispatcher import Dispatcher
-from broker.errors import PublishError
+from broker.errors import Rejected
+from broker.firing import next_moment, publish_due
 from broker.models import Message, Queue, Schedule, UrlGroup
-from broker.schedules import next_moment, publish_due
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 from tests.broker.messages import NOW, Destination
@@ -63,7 +63,7 @@ def test_cron_expression_names_its_next_moment(cron, first):
     assert next_moment(cron, ms("2026-11-21 10:00")) == ms(first)
 
 
-def test_next_moment_lies_behind_the_one_given():
+def test_next_moment_is_after_the_given_one():
     moment = ms("2026-11-21 10:15")
     assert next_moment("15 10 * * *", moment - 1) == moment
     assert next_moment("15 10 * * *", moment) == moment + 24 * HOUR
@@ -104,12 +104,12 @@ def test_next_moment_lies_behind_the_one_given():
         "TZ=UTC * * * * *",
     ],
 )
-def test_nonsense_is_refused_with_a_word_about_it(cron):
-    with pytest.raises(PublishError, match="Upstash-Cron"):
+def test_unreadable_cron_is_refused_with_the_reason(cron):
+    with pytest.raises(Rejected, match="Upstash-Cron"):
         next_moment(cron, NOW)
 
 
-def test_hour_that_spring_leaves_out_comes_when_the_clock_jumps():
+def test_skipped_hour_of_spring_fires_when_the_clock_jumps():
     assert moments(f"{BERLIN}30 2 * * *", ms("2026-03-28 00:00"), 3) == [
         "03-28 01:30",
         "03-29 01:00",  # 3:00 in summer time: there is no 2:30
@@ -117,7 +117,7 @@ def test_hour_that_spring_leaves_out_comes_when_the_clock_jumps():
     ]
 
 
-def test_hour_that_autumn_repeats_comes_once():
+def test_repeated_hour_of_autumn_fires_once():
     assert moments(f"{BERLIN}30 2 * * *", ms("2026-10-24 00:00"), 3) == [
         "10-24 00:30",
         "10-25 00:30",  # the first 2:30, in summer time
@@ -125,7 +125,7 @@ def test_hour_that_autumn_repeats_comes_once():
     ]
 
 
-def test_nothing_is_left_out_or_doubled_by_the_quarter_hour():
+def test_quarter_hours_are_neither_skipped_nor_doubled():
     spring = moments(f"{BERLIN}*/15 * * * *", ms("2026-03-29 00:40"), 4)
     assert spring == ["03-29 00:45", "03-29 01:00", "03-29 01:15", "03-29 01:30"]
     autumn = moments(f"{BERLIN}*/30 * * * *", ms("2026-10-24 23:50"), 6)
@@ -133,7 +133,7 @@ def test_nothing_is_left_out_or_doubled_by_the_quarter_hour():
     assert autumn[3:] == ["10-25 01:30", "10-25 02:00", "10-25 02:30"]
 
 
-def test_every_hour_is_every_hour_through_both_changes():
+def test_hourly_schedule_fires_hourly_through_both_changes():
     for day in ("2026-03-28 23:00", "2026-10-24 23:00"):
         start = ms(day)
         for hour in range(1, 8):
@@ -303,7 +303,7 @@ async def test_trigger_that_may_not_have_its_queue_says_why(schedule, settings):
     assert not await Queue.objects.filter(name="q").aexists()
 
 
-async def test_schedule_whose_zone_is_gone_stops_and_says_why(schedule):
+async def test_schedule_with_an_unknown_zone_stops_and_says_why(schedule):
     await schedule("CRON_TZ=Gone/Zone * * * * *")
     await schedule(schedule_id="healthy")
     assert await fire() >= 1

@@ -1,0 +1,37 @@
+"""The benchmarks as programs: what they say, and what they leave behind."""
+
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from harness.processes import ROOT, is_gone
+from harness.waiting import eventually
+
+COMMAND = [sys.executable, "benchmarks/deliveries.py", "--quick", "--only", "latency"]
+
+
+def test_benchmark_prints_a_table_and_says_which_limits_it_missed():
+    done = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "| publish call to settled, p50 |" in done.stdout
+    missed = done.stdout.count("| missed |")
+    assert f"\n{missed} of 2 limits missed" in done.stdout
+    assert done.stdout.count(", the limit is at most") == missed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_benchmark_leaves_no_process_behind(number):
+    def family() -> list[psutil.Process]:
+        children = psutil.Process(program.pid).children(recursive=True)
+        return children if "gunicorn" in str([child.cmdline() for child in children]) else []
+
+    with subprocess.Popen(
+        COMMAND, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as program:
+        started = eventually(family, seconds=60, what="the server's start")
+        program.send_signal(number)
+    assert program.returncode != 0
+    eventually(lambda: all(map(is_gone, started)), what="their end")
