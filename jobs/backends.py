@@ -4,6 +4,7 @@ The visitor has clicked, and a view enqueues a task. The job and its message are
 transaction. From here on the message is the queue's, until it is delivered to `receiving.py`.
 """
 
+from itertools import compress
 from typing import Any, NamedTuple
 
 from django.tasks.signals import task_enqueued
@@ -52,9 +53,9 @@ class EmbeddedQueue(JobBackend):
             message = broker.publishing.read_message(*letter)
         except broker.errors.Rejected as error:
             raise Refused(f"The queue refused the message: {error}.") from error
-        is_new = job._state.adding
+        is_new, parallelism = job._state.adding, self.parallelism.get(job.queue_name)
         transition = job.publish(message.message_id, timezone.now())
-        return Publication(job, None if is_new else transition, message, self.parallelism(job))
+        return Publication(job, is_new, transition, message, parallelism)
 
     async def acancel(self, job: Job) -> bool:
         transition = job.cancel(timezone.now())
@@ -74,9 +75,10 @@ class EmbeddedQueue(JobBackend):
 
 
 class Publication(NamedTuple):
-    """A message and its job: a new one, or the transition of one that is saved already."""
+    """A message and its job: a new one, or one that is saved already and its transition."""
 
     job: Job
+    is_new: bool
     transition: Transition | None
     message: broker.models.Message
     parallelism: int | None
@@ -85,16 +87,13 @@ class Publication(NamedTuple):
 @broker.lanes.locked_for(lambda publication: [publication.message])
 def store_publications(publications: list[Publication]) -> list[bool]:
     """Store jobs and their messages; False where somebody else has moved the job meanwhile."""
-    store_jobs([publication.job for publication in publications if not publication.transition])
-    saved = [
-        publication.transition is None or save_transitions([publication.transition])[0]
-        for publication in publications
-    ]
-    ours = [publication for publication, done in zip(publications, saved, strict=True) if done]
-    broker.publishing.store([publication.message for publication in ours])
-    for _, _, message, parallelism in ours:
-        if parallelism:
-            set_parallelism(message, parallelism)
+    store_jobs([each.job for each in publications if each.is_new])
+    saved = [each.is_new or all(save_transitions([each.transition])) for each in publications]
+    ours = list(compress(publications, saved))
+    broker.publishing.store([each.message for each in ours])
+    for each in ours:
+        if each.parallelism:
+            set_parallelism(each.message, each.parallelism)
     return saved
 
 

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.tasks.exceptions import InvalidTask
 
+from broker.retry import evaluate
 from jobs.qstash import PublishError, repaired_qstash_url
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def validate_options(task: "JobTask", registered: "JobTask | None") -> None:
         value = getattr(task, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InvalidTask(f"{name}={value!r} must be a whole number of at least {least}.")
+    try:
+        evaluate(task.retry_delay, retried=0)
+    except (ValueError, TypeError) as error:
+        raise InvalidTask(f"retry_delay={task.retry_delay!r} {error}.") from error
     if not ENDPOINT.fullmatch(task.endpoint) or task.endpoint in RESERVED_ENDPOINTS:
         raise InvalidTask(
             f"endpoint={task.endpoint!r} must be letters, digits and dashes, and not "
@@ -56,7 +61,7 @@ def check_backend(backend: "JobBackend") -> list[CheckMessage]:
                     id="jobs.E004",
                 )
             )
-    for name, parallelism in backend.options.get("parallelism", {}).items():
+    for name, parallelism in backend.parallelism.items():
         if not isinstance(parallelism, int) or parallelism < 1 or name not in backend.queues:
             errors.append(
                 Error(

@@ -78,7 +78,7 @@ class HostedQueue(JobBackend):
     def hand_over(self, job: Job, letter: Letter) -> str:
         """Make the HTTP call. Return the message's id; a PublishError is logged with its cause."""
         try:
-            if letter.queue_name and (parallelism := self.parallelism(job)):
+            if letter.queue_name and (parallelism := self.parallelism.get(job.queue_name)):
                 self.client.create_queue(letter.queue_name, parallelism)
             # Publishing once more after an answer that was lost must not start the job twice.
             return self.client.publish(*letter, f"job-{job.id}-{len(job.messages)}")

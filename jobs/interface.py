@@ -18,7 +18,7 @@ from django.dispatch import Signal
 from django.tasks import Task, TaskContext, TaskResult, TaskResultStatus
 from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.base import TaskError
-from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
+from django.tasks.exceptions import TaskResultDoesNotExist
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.json import normalize_json
@@ -34,8 +34,10 @@ from jobs.signatures import current_site_url
 
 # Every task by its endpoint: `long-task` is received at /api/long-task.
 endpoints: dict[str, "JobTask"] = {}
-# What a job keeps of its task's options, should it be published again.
-OPTIONS = ("retries", "retry_delay", "timeout")
+OPTIONS = ("steps", "retries", "retry_delay", "timeout")
+# What has the same name in a task and in its jobs, and in a job and its result.
+IN_TASK = ("owner", "backend", "queue_name", "run_after")
+IN_RESULT = ["id", "started_at", "last_attempted_at", "finished_at", "args", "kwargs", "backend"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,17 @@ class JobTask(Task):
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", self.endpoint or self.name.replace("_", "-"))
         super().__post_init__()
-        endpoints.setdefault(self.endpoint, self)
+        same = endpoints.get(self.endpoint)
+        if not same or (same.func, same.options) != (self.func, self.options):
+            checks.validate_options(self, same)
+            endpoints.setdefault(self.endpoint, self)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a job keeps of its task's options, should it be published again."""
+        return {
+            name: getattr(self, name) for name in ("steps", "retries", "retry_delay", "timeout")
+        }
 
     def using(self, *, run_after: datetime | timedelta | None = None, **options: Any) -> "JobTask":
         """Return the task with other options; `run_after` is a moment or a delay."""
@@ -74,6 +86,15 @@ class JobResult(TaskResult):
 
     job: Job
 
+    SAME: ClassVar = (
+        "id",
+        "started_at",
+        "last_attempted_at",
+        "finished_at",
+        "args",
+        "kwargs",
+        "backend",
+    )
     STATUSES: ClassVar = {
         Job.Status.RUNNING: TaskResultStatus.RUNNING,
         Job.Status.SUCCEEDED: TaskResultStatus.SUCCESSFUL,
@@ -83,23 +104,18 @@ class JobResult(TaskResult):
 
     @classmethod
     def of(cls, job: Job, task: JobTask | None = None) -> "JobResult":
+        errors = [
+            TaskError(exception_class_path=error["exception"], traceback=error["traceback"])
+            for error in job.errors
+        ]
         result = cls(
             job=job,
             task=task or task_of(job),
-            id=job.id,
             status=cls.STATUSES.get(Job.Status(job.status), TaskResultStatus.READY),
             enqueued_at=job.created_at,
-            started_at=job.started_at,
-            last_attempted_at=job.last_attempted_at,
-            finished_at=job.finished_at,
-            args=job.args,
-            kwargs=job.kwargs,
-            backend=job.backend,
-            errors=[
-                TaskError(exception_class_path=error["exception"], traceback=error["traceback"])
-                for error in job.errors
-            ],
+            errors=errors,
             worker_ids=job.workers,
+            **{name: getattr(job, name) for name in IN_RESULT},
         )
         object.__setattr__(result, "_return_value", job.return_value)
         return result
@@ -111,22 +127,18 @@ def task_of(job: Job) -> JobTask:
         task: JobTask = import_string(job.task)
     except ImportError as error:
         raise TaskResultDoesNotExist(f"There is no task {job.task} any more.") from error
-    own = {"queue_name": job.queue_name, "backend": job.backend, "owner": job.owner}
-    return task.using(**job.options, **own, run_after=job.run_after, steps=job.steps_total)
+    return task.using(**job.options, **{name: getattr(job, name) for name in IN_TASK})
 
 
 def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields: Any) -> Job:
     """An unsaved job for a task. TypeError if JSON cannot hold the arguments."""
     return Job(
-        owner=task.owner,
         task=task.module_path,
-        backend=task.backend,
-        queue_name=task.queue_name,
         args=normalize_json(list(args)),
         kwargs=normalize_json(kwargs),
-        run_after=task.run_after,
         steps_total=task.steps,
-        options={name: getattr(task, name) for name in OPTIONS},
+        options=task.options,
+        **{name: getattr(task, name) for name in IN_TASK},
         **fields,
     )
 
@@ -146,6 +158,9 @@ class GiveUp(Exception):
 class LeaseLost(Exception):
     """Another attempt works on the job now, or the job has ended."""
 
+    def __str__(self) -> str:
+        return "another attempt has taken over the job"
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobContext(TaskContext):
@@ -164,17 +179,16 @@ class JobContext(TaskContext):
 
     async def note(self, text: str) -> None:
         """Record the next step as done, durably. LeaseLost if another attempt has taken over."""
-        await save(self.noted(text), patience=0.05)
-
-    def noted(self, text: str) -> Transition:
-        return self.task_result.job.note(text, timezone.now())
+        await save(self.task_result.job.note(text, timezone.now()), patience=0.05)
 
 
 class SyncJobContext(JobContext):
     """The same for a synchronous task, whose thread waits until a step is recorded."""
 
     def note(self, text: str) -> None:  # type: ignore[override]
-        check_held(writer.submit(save_transitions, self.noted(text)).result())
+        noted = self.task_result.job.note(text, timezone.now())
+        if not writer.submit(save_transitions, noted).result():
+            raise LeaseLost
 
 
 async def announce(signal: Signal, result: JobResult) -> None:
@@ -192,17 +206,19 @@ async def announce(signal: Signal, result: JobResult) -> None:
 
 async def save(transition: Transition, patience: float = 0) -> None:
     """Write a transition of a job that this attempt holds; LeaseLost if it does not any more."""
-    check_held(await writer.write(save_transitions, transition, patience))
-
-
-def check_held(saved: bool) -> None:
-    if not saved:
-        raise LeaseLost("another attempt has taken over the job")
+    if not await writer.write(save_transitions, transition, patience):
+        raise LeaseLost
 
 
 def retry_delay(task: JobTask, retried: int) -> timedelta:
     """How long the queue waits after an attempt that failed; `retried` is 0 for the first."""
     return timedelta(milliseconds=broker.retry.delay_ms(retried, task.retry_delay, {}, 0))
+
+
+NO_SITE = (
+    "The queue must know where this site is. Set PUBLIC_URL to its address, such as "
+    "https://jobs.example.com, to start jobs outside of a request."
+)
 
 
 class Letter(NamedTuple):
@@ -219,10 +235,7 @@ class Letter(NamedTuple):
 def letter_for(job: Job, task: JobTask) -> Letter:
     """Address a job's message to its task's endpoint. PublishError if this site has no URL."""
     if not (site := current_site_url()):
-        raise PublishError(
-            "The queue must know where this site is. Set PUBLIC_URL to its address, such as "
-            "https://jobs.example.com, to start jobs outside of a request."
-        )
+        raise PublishError(NO_SITE)
     headers = {
         "Content-Type": "application/json",
         "Upstash-Retries": str(task.retries),
@@ -232,12 +245,10 @@ def letter_for(job: Job, task: JobTask) -> Letter:
     }
     if job.run_after:
         headers["Upstash-Not-Before"] = str(ceil(job.run_after.timestamp()))
-    return Letter(
-        url=site + reverse("receive", args=[task.endpoint]),
-        headers=headers,
-        body=json.dumps({"job_id": job.id, "args": job.args, "kwargs": job.kwargs}).encode(),
-        queue_name=None if job.queue_name == "default" else job.queue_name,
-    )
+    url = site + reverse("receive", args=[task.endpoint])
+    body = json.dumps({"job_id": job.id, "args": job.args, "kwargs": job.kwargs})
+    queue_name = None if job.queue_name == "default" else job.queue_name
+    return Letter(url, headers, body.encode(), queue_name)
 
 
 class JobBackend(BaseTaskBackend):
@@ -250,14 +261,6 @@ class JobBackend(BaseTaskBackend):
     name: ClassVar[str]
     task_class = JobTask
     supports_defer = supports_async_task = supports_get_result = True
-
-    def validate_task(self, task: Task) -> None:
-        super().validate_task(task)
-        try:
-            retry_delay(task, 0)
-        except (ValueError, TypeError) as error:
-            raise InvalidTask(f"retry_delay={task.retry_delay!r} {error}.") from error
-        checks.validate_options(task, endpoints.get(task.endpoint))
 
     def enqueue(self, task: Task, args: Any, kwargs: Any) -> JobResult:
         """Save a job and publish its message; PublishError if the queue does not take it."""
@@ -283,14 +286,13 @@ class JobBackend(BaseTaskBackend):
         """The queue's attempts to deliver a job's messages; PublishError if it cannot say."""
         raise NotImplementedError
 
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        self.parallelism: dict[str, int] = self.options.get("parallelism", {})
+
     def is_stuck(self) -> bool:
         """Whether messages are due and nothing delivers them."""
         return False
-
-    def parallelism(self, job: Job) -> int | None:
-        """How many messages of the job's queue may run at once; None to leave it as it is."""
-        parallelism: int | None = self.options.get("parallelism", {}).get(job.queue_name)
-        return parallelism
 
     def get_result(self, result_id: str) -> JobResult:
         """A job as it is now, from any process. TaskResultDoesNotExist for an unknown id."""

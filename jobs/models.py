@@ -39,9 +39,9 @@ class Arrival(NamedTuple):
     """A verified message that asks to work on a job. `worker` names this process."""
 
     job_id: str
-    task: str
     message_id: str
     attempt: int
+    task: str
     worker: str
     now: datetime
 
@@ -82,7 +82,7 @@ class Job(models.Model):
     args = models.JSONField(default=list)
     kwargs = models.JSONField(default=dict)
     run_after = models.DateTimeField(null=True)
-    options = models.JSONField(default=dict, help_text="{retries, retry_delay, timeout}")
+    options = models.JSONField(default=dict, help_text="{steps, retries, retry_delay, timeout}")
 
     status = models.CharField(max_length=10, choices=Status, default=Status.NOT_SENT)
     steps_done = models.PositiveIntegerField(default=0)
@@ -149,13 +149,12 @@ class Job(models.Model):
         if self.task != arrival.task:
             return Refusal(f"the job's task is {self.task}", for_good=True)
         known = arrival.message_id in [message["id"] for message in self.messages]
-        if self.status == self.Status.FAILED and known:
-            return Refusal("the job has failed")
-        if self.status in {self.Status.SUCCEEDED, self.Status.CANCELLED}:
+        if self.status in {self.Status.SUCCEEDED, self.Status.CANCELLED} or (
+            self.status == self.Status.FAILED and known
+        ):
             return Refusal(f"the job has {self.status}")
-        expires_at = self.lease_expires_at or arrival.now
-        if self.status == self.Status.RUNNING and expires_at > arrival.now:
-            return Refusal("another attempt holds the job", held_until=expires_at)
+        if self.status == self.Status.RUNNING and self.lease_left(arrival.now) > timedelta():
+            return Refusal("another attempt holds the job", held_until=self.lease_expires_at)
         message = {"id": arrival.message_id, "at": round(arrival.now.timestamp(), 3)}
         return self.move(
             self.Status.RUNNING,
@@ -170,6 +169,9 @@ class Job(models.Model):
             lease_expires_at=arrival.now + LEASE,
         )
 
+    def lease_left(self, now: datetime) -> timedelta:
+        return (self.lease_expires_at or now) - now
+
     def note(self, text: str, now: datetime) -> Transition:
         """Running to running: the next step is done."""
         self.steps_done += 1
@@ -179,12 +181,8 @@ class Job(models.Model):
 
     def renew(self, now: datetime) -> Transition:
         """Running to running: hold the job a while longer."""
-        return self.move(
-            self.Status.RUNNING,
-            steps_done=self.steps_done,
-            log=self.log,
-            lease_expires_at=now + LEASE,
-        )
+        noted = {"steps_done": self.steps_done, "log": self.log}
+        return self.move(self.Status.RUNNING, **noted, lease_expires_at=now + LEASE)
 
     def succeed(self, return_value: Any, now: datetime) -> Transition:
         """Running to succeeded: the task has returned."""
@@ -241,18 +239,16 @@ def claim_jobs(arrivals: list[Arrival]) -> list[Job | Refusal]:
     The writer calls this with the arguments of everybody who waits (groupcommit/writer.py).
     """
     jobs = locked_jobs(arrival.job_id for arrival in arrivals)
-    answers: list[Job | Refusal] = []
-    claims = []
-    for arrival in arrivals:
-        job = jobs.get(arrival.job_id)
-        claim = job.claim(arrival) if job else Refusal("there is no such job", for_good=True)
-        if isinstance(claim, Refusal):
-            answers.append(claim)
-        else:
-            claims.append(claim)
-            answers.append(jobs[arrival.job_id])
-    save_transitions(claims)
-    return answers
+    unknown = Refusal("there is no such job", for_good=True)
+    claims = [
+        jobs[arrival.job_id].claim(arrival) if arrival.job_id in jobs else unknown
+        for arrival in arrivals
+    ]
+    save_transitions([claim for claim in claims if isinstance(claim, Transition)])
+    return [
+        claim if isinstance(claim, Refusal) else jobs[arrival.job_id]
+        for claim, arrival in zip(claims, arrivals, strict=True)
+    ]
 
 
 class Failure(NamedTuple):
@@ -275,12 +271,11 @@ def fail_jobs(failures: list[Failure]) -> list[Job | None]:
     return [jobs[failure.job_id] if failure.job_id in moves else None for failure in failures]
 
 
-def store_jobs(jobs: list[Job]) -> list[None]:
+def store_jobs(jobs: list[Job]) -> None:
     """Store new jobs."""
     insert_all(jobs)
     for job in jobs:
         job._state.adding = False
-    return [None] * len(jobs)
 
 
 def store_arrived(jobs: list[Job]) -> list[None]:

@@ -5,7 +5,6 @@ job has noted, together with what the queue's log says of its messages.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, NamedTuple
@@ -19,33 +18,27 @@ from jobs.models import Job
 QUIET_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
+BUTTONS = {"not_sent": "Send again", "failed": "Try again", "cancelled": "Start again"}
+
+
 class Card:
-    """A job and the queue's attempts at it, where the queue knows more than the job."""
+    """A job as a page shows it, and the queue's attempts where it knows more than the job."""
 
-    job: Job
-    attempts: Sequence[Attempt] = ()
-
-    @property
-    def unheard(self) -> Attempt | None:
-        """The last attempt at a job that no message has reached yet."""
-        return self.attempts[-1] if self.attempts and self.job.status == "queued" else None
-
-    @property
-    def status(self) -> str:
-        failed = self.unheard and self.unheard.error
-        return Job.Status.WAITING if failed else self.job.status
-
-    @property
-    def label(self) -> str:
-        """The status in a word or two."""
-        return self.status.replace("_", " ")
-
-    @property
-    def version(self) -> str:
-        """Changes whenever there is something new to announce."""
-        last = self.attempts[-1].number if self.attempts else self.job.attempts
-        return f"{len(self.job.messages)}-{last}-{self.status}"
+    def __init__(self, job: Job, attempts: Sequence[Attempt] = ()) -> None:
+        self.job, self.status = job, str(job.status)
+        self.can_cancel = job.status in {"not_sent", "queued", "waiting"}
+        self.publish_label = BUTTONS.get(job.status, "")
+        # How often the page asks for the status; an ended job is not asked for any more.
+        self.polls = "" if job.has_ended else "5s" if job.status == "not_sent" else "500ms"
+        # The last attempt, if no message of the job has reached this site yet.
+        self.unheard = attempts[-1] if attempts and job.status == "queued" else None
+        if self.unheard and self.unheard.error:
+            self.status = "waiting"
+        self.label = self.status.replace("_", " ")
+        # Changes whenever there is something new to announce.
+        number = attempts[-1].number if attempts else job.attempts
+        self.version = f"{len(job.messages)}-{number}-{self.status}"
+        self.is_news = job.has_ended or self.status == "waiting"
 
     @property
     def explanation(self) -> str:
@@ -67,27 +60,11 @@ class Card:
         seconds = (next_at - timezone.now()).total_seconds() if next_at else 0
         return f" for attempt {failed + 1} of {most} in {max(0, ceil(seconds))} s: {error}"
 
-    @property
-    def is_news(self) -> bool:
-        """Whether a screen reader should say the status; the rest can be seen on the page."""
-        return self.job.has_ended or self.status == "waiting"
 
-    @property
-    def polls(self) -> str:
-        """How often the page asks for the status; empty once the job has ended."""
-        if self.job.has_ended:
-            return ""
-        return "5s" if self.status == "not_sent" else "500ms"
-
-    @property
-    def can_cancel(self) -> bool:
-        return not self.job.has_ended and self.job.status != "running"
-
-    @property
-    def publish_label(self) -> str:
-        """What the button that publishes the job again says; empty if it cannot be."""
-        labels = {"not_sent": "Send again", "failed": "Try again", "cancelled": "Start again"}
-        return labels.get(self.job.status, "")
+def is_quiet(job: Job) -> bool:
+    """Whether a job should have begun by now; if no message arrives, only the queue knows why."""
+    age = (timezone.now() - job.created_at).total_seconds()
+    return job.status == "queued" and age > QUIET_SECONDS
 
 
 class Entry(NamedTuple):

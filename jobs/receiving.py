@@ -11,9 +11,8 @@ import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import timedelta
 from inspect import iscoroutinefunction, signature
@@ -74,12 +73,14 @@ async def receive(request: HttpRequest, delivery: Delivery, endpoint: str) -> Js
     if not (task := endpoints.get(endpoint)):
         return never(f"there is no task at {request.path}")
     try:
-        job_id = await find_job_id(task, delivery)
+        payload = read_payload(delivery.body)
+        job_id = payload.get("job_id") or await store_job(task, payload, delivery)
     except ValueError as error:
         return never(str(error))
-    who = (job_id, task.module_path, delivery.message_id, delivery.attempt)
-    job = await writer.write(claim_jobs, Arrival(*who, WORKER, timezone.now()))
-    log = {"job": job_id, "message_id": delivery.message_id, "attempt": delivery.attempt}
+    message_id, attempt = delivery.message_id, delivery.retried + 1
+    arrival = Arrival(job_id, message_id, attempt, task.module_path, WORKER, timezone.now())
+    job = await writer.write(claim_jobs, arrival)
+    log = {"job": job_id, "message_id": message_id, "attempt": attempt}
     if isinstance(job, Refusal):
         logger.info("nothing to do", extra=log | {"reason": job.reason})
         return refused(job)
@@ -91,31 +92,17 @@ async def run(task: JobTask, job: Job, retried: int, log: dict[str, Any]) -> Jso
     """Make one attempt at a claimed job. However it ends, the job's row says how it goes on."""
     result = JobResult.of(job, task)
     await announce(task_started, result)
+    lease = asyncio.create_task(keep_lease(job))
     try:
-        async with lease_renewed(job):
-            value = normalize_json(await call(task, result))
-        await save(job.succeed(value, timezone.now()))
-    except LeaseLost as lost:
-        logger.warning("lease lost", extra=log)
-        return again(str(lost))
+        value = await call(task, result)
+        await save(job.succeed(normalize_json(value), timezone.now()))
     except asyncio.CancelledError:
-        # Nobody waits for this attempt any more: leave the writing to the writer.
-        writer.submit(
-            save_transitions, put_back(job, TryAgain("the delivery was cut off"), retried)
-        )
-        logger.warning("cut off", extra=log)
+        cut_off(job, retried, log)
         raise
-    except GiveUp as error:
-        await writer.write(save_transitions, job.give_up(*described(job, error), timezone.now()))
-        logger.warning("gave up", extra=log | {"error": job.error})
-        await announce(task_finished, JobResult.of(job, task))
-        return never(job.error)
     except (Exception, SystemExit) as error:  # whatever a task raises
-        await writer.write(save_transitions, put_back(job, error, retried))
-        expected = isinstance(error, TryAgain)
-        extra = log | {"error": job.error}
-        logger.warning("attempt failed", extra=extra, exc_info=None if expected else error)
-        return again(job.error, error.after if isinstance(error, TryAgain) else None)
+        return await attempt_failed(job, error, retried, log)
+    finally:
+        lease.cancel()
     logger.info("succeeded", extra=log)
     await announce(task_finished, JobResult.of(job, task))
     return JsonResponse({"success": True})
@@ -123,41 +110,59 @@ async def run(task: JobTask, job: Job, retried: int, log: dict[str, Any]) -> Jso
 
 async def call(task: JobTask, result: JobResult) -> Any:
     """Call the task's function: on the event loop, or in a thread if it is synchronous."""
-    is_async = iscoroutinefunction(task.func)
-    args = list(result.args)
-    if task.takes_context:
-        args.insert(0, (JobContext if is_async else SyncJobContext)(task_result=result))
-    if is_async:
-        return await task.func(*args, **result.kwargs)
+    if not iscoroutinefunction(task.func):
+        return await call_in_thread(task, result)
+    context = [JobContext(task_result=result)] if task.takes_context else []
+    return await task.func(*context, *result.args, **result.kwargs)
+
+
+async def call_in_thread(task: JobTask, result: JobResult) -> Any:
+    context = [SyncJobContext(task_result=result)] if task.takes_context else []
 
     def in_thread() -> Any:
         try:
-            return task.func(*args, **result.kwargs)
+            return task.func(*context, *result.args, **result.kwargs)
         finally:
             connections.close_all()
 
     return await asyncio.get_running_loop().run_in_executor(threads, copy_context().run, in_thread)
 
 
-@asynccontextmanager
-async def lease_renewed(job: Job) -> AsyncIterator[None]:
-    """Renew the lease while a task works that notes nothing for a while.
+async def keep_lease(job: Job) -> None:
+    """Renew the lease for a task that notes nothing for a while.
 
     If the lease has gone to another attempt, the task learns that when it notes or returns.
     """
+    while True:
+        await asyncio.sleep(LEASE.total_seconds() / 3)
+        if job.lease_left(timezone.now()) < LEASE * 2 / 3:
+            await writer.write(save_transitions, job.renew(timezone.now()))
 
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(LEASE.total_seconds() / 3)
-            now = timezone.now()
-            if job.lease_expires_at and job.lease_expires_at - now < LEASE * 2 / 3:
-                await writer.write(save_transitions, job.renew(now))
 
-    renewing = asyncio.create_task(renew())
-    try:
-        yield
-    finally:
-        renewing.cancel()
+async def attempt_failed(
+    job: Job, error: BaseException, retried: int, log: dict[str, Any]
+) -> JsonResponse:
+    """Record what a task has raised, and tell the queue whether to deliver again."""
+    if isinstance(error, LeaseLost):
+        logger.warning("lease lost", extra=log)
+        return again(str(error))
+    if isinstance(error, GiveUp):
+        await writer.write(save_transitions, job.give_up(*described(job, error), timezone.now()))
+        logger.warning("gave up", extra=log | {"error": job.error})
+        await announce(task_finished, JobResult.of(job))
+        return never(job.error)
+    await writer.write(save_transitions, put_back(job, error, retried))
+    expected = isinstance(error, TryAgain)
+    extra = log | {"error": job.error}
+    logger.warning("attempt failed", extra=extra, exc_info=None if expected else error)
+    return again(job.error, error.after if isinstance(error, TryAgain) else None)
+
+
+def cut_off(job: Job, retried: int, log: dict[str, Any]) -> None:
+    """Give a job back whose delivery was ended by the queue. Nobody waits: leave the writing."""
+    error = TryAgain("the delivery was cut off")
+    writer.submit(save_transitions, put_back(job, error, retried))
+    logger.warning("cut off", extra=log)
 
 
 def put_back(job: Job, error: BaseException, retried: int) -> Transition:
@@ -182,34 +187,32 @@ def described(job: Job, error: BaseException) -> tuple[str, list[dict[str, Any]]
     return text, [*job.errors, entry][-MOST_ERRORS:]
 
 
-async def find_job_id(task: JobTask, delivery: Delivery) -> str:
-    """The job that a message names. One that names none, a schedule's, gets its own on arrival.
-
-    ValueError if the body cannot belong to this task.
-    """
-    payload = read_json(delivery.body)
-    job_id = job_id_in(payload, delivery.message_id)
-    if "job_id" not in payload:
-        args, kwargs = payload.get("args", []), payload.get("kwargs", {})
-        try:
-            signature(task.func).bind(*([None] if task.takes_context else []), *args, **kwargs)
-        except TypeError as error:
-            raise ValueError(f"args and kwargs do not fit {task.name}: {error}") from error
-        job = new_job(task, args, kwargs, id=job_id, status=Job.Status.QUEUED)
-        await writer.write(store_arrived, job)
-    return job_id
-
-
-def job_id_in(payload: Any, message_id: str) -> str:
-    """The id in a message's body, or the one that belongs to its message id. Else ValueError."""
-    if not isinstance(payload, dict):
-        raise ValueError("the body must be a JSON object")
-    if "job_id" not in payload and message_id:
-        return Job.id_for_message(message_id)
-    job_id = payload.get("job_id")
+def read_payload(body: bytes) -> dict[str, Any]:
+    """A message's JSON object. ValueError if it is none, or if its job_id cannot be one."""
+    try:
+        payload: dict[str, Any] = json.loads(body)
+        job_id = payload.get("job_id", "none")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError("the body must be a JSON object") from error
     if isinstance(job_id, str) and job_id.isascii() and job_id.isalnum():
-        return job_id
+        return payload
     raise ValueError("job_id must be the id of a job")
+
+
+async def store_job(task: JobTask, payload: dict[str, Any], delivery: Delivery) -> str:
+    """Store a job for a message that names none, a schedule's; once, by the message's id.
+
+    ValueError if its arguments are not the task's.
+    """
+    args, kwargs = payload.get("args", []), payload.get("kwargs", {})
+    try:
+        signature(task.func).bind(*([None] if task.takes_context else []), *args, **kwargs)
+    except TypeError as error:
+        raise ValueError(f"args and kwargs do not fit {task.name}: {error}") from error
+    job_id = Job.id_for_message(delivery.message_id)
+    job = new_job(task, args, kwargs, id=job_id, status=Job.Status.QUEUED)
+    await writer.write(store_arrived, job)
+    return job_id
 
 
 @signed
@@ -217,15 +220,15 @@ async def job_failed(request: HttpRequest, delivery: Delivery) -> JsonResponse:
     """The queue has given up on a message: end its job.
     https://upstash.com/docs/qstash/features/callbacks
     """
-    report = read_json(delivery.body)
     try:
-        payload = read_json(base64.b64decode(report["sourceBody"]))
+        report = json.loads(delivery.body)
+        payload = read_payload(base64.b64decode(report["sourceBody"]))
         message_id = str(report["sourceMessageId"])
         answer = f"HTTP {int(report['status'])}" if report["status"] else "no answer"
         attempts = int(report.get("retried", 0)) + 1
-        job_id = job_id_in(payload, message_id)
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return never("the body must be a failure callback for a task's message")
+    job_id = payload.get("job_id") or Job.id_for_message(message_id)
     error = f"The queue gave up after {attempts} attempts; the last one got {answer}."
     job = await writer.write(fail_jobs, Failure(job_id, message_id, error))
     logger.warning("job failed", extra={"job": job_id, "ended": job is not None})
@@ -259,11 +262,3 @@ def never(error: str) -> JsonResponse:
     response = JsonResponse({"error": error}, status=489)
     response["Upstash-NonRetryable-Error"] = "true"
     return response
-
-
-def read_json(body: bytes) -> Any:
-    """The body's JSON value, or None if it has none."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

@@ -7,9 +7,6 @@ in a `tasks.py` of your own app.
 """
 
 import asyncio
-import weakref
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -48,33 +45,7 @@ async def post(http: aiohttp.ClientSession, url: str, payload: Any, key: str) ->
         raise TryAgain(str(error) or type(error).__name__) from error
 
 
-class SharedSession:
-    """An HTTP session and how many tasks use it now."""
-
-    users = 0
-
-    def __init__(self) -> None:
-        self.http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=1),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
-        )
-
-
-sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, SharedSession]
-sessions = weakref.WeakKeyDictionary()
-
-
-@asynccontextmanager
-async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Lend the event loop's one session: the first task opens it, the last one closes it."""
-    loop = asyncio.get_running_loop()
-    shared = sessions.get(loop) or sessions.setdefault(loop, SharedSession())
-    shared.users += 1
-    try:
-        yield shared.http
-    finally:
-        shared.users -= 1
-        if not shared.users:
-            del sessions[loop]
-            await shared.http.close()
+def http_session() -> aiohttp.ClientSession:
+    """A session that keeps its connection through the pauses, and no cookies."""
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
+    return aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())

@@ -12,11 +12,10 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import aget_object_or_404, redirect, render
 from django.tasks import default_task_backend, task_backends
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -25,7 +24,7 @@ from django_htmx.middleware import HtmxDetails
 from jobs.attempts import Attempt
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
-from jobs.pages import QUIET_SECONDS, Card, as_json, timeline
+from jobs.pages import Card, as_json, is_quiet, timeline
 from jobs.qstash import PublishError
 from jobs.signatures import site_url
 from jobs.tasks import long_task
@@ -119,18 +118,14 @@ def redirect_after_post(name: str, *args: str) -> HttpResponse:
     return response
 
 
-async def find_job(job_id: str) -> Job:
-    """A job by its unguessable id: whoever knows the URL may look."""
-    if job := await Job.objects.filter(id=job_id).afirst():
-        return job
-    raise Http404("There is no such job.")
-
-
 @never_cache
 @require_GET
 async def job_detail(request: HttpRequest, job_id: str) -> HttpResponse:
-    """A job's page with its timeline, or the same facts as JSON."""
-    job = await find_job(job_id)
+    """A job's page with its timeline, or the same facts as JSON.
+
+    Whoever knows the URL may look: the id in it cannot be guessed.
+    """
+    job = await aget_object_or_404(Job, id=job_id)
     if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
         return JsonResponse(as_json(job))
     return render(request, "jobs/job.html", await detail(request, job))
@@ -143,11 +138,11 @@ async def job_status(request: HttpRequest, job_id: str) -> HttpResponse:
 
     `?seen=` is what the page has announced already; something new is announced once.
     """
-    job = await find_job(job_id)
+    job = await aget_object_or_404(Job, id=job_id)
     if "timeline" in request.GET:
         context, partial = await detail(request, job), "jobs/job.html#detail"
     else:
-        card = Card(job, await attempts_at(job))
+        card = Card(job, await attempts_at(job) if is_quiet(job) else [])
         context, partial = await context_of(request, card), "jobs/index.html#job"
     seen = request.GET.get("seen") == context["card"].version
     context["announce"] = context["card"].is_news and not seen
@@ -157,19 +152,12 @@ async def job_status(request: HttpRequest, job_id: str) -> HttpResponse:
 async def context_of(request: HttpRequest, card: Card) -> dict[str, Any]:
     """What every page that shows one job has to know."""
     mine = card.job.owner == visitor_of(request)
-    waits = not card.job.has_ended
-    stuck = waits and await sync_to_async(default_task_backend.is_stuck)()
+    stuck = not card.job.has_ended and await sync_to_async(default_task_backend.is_stuck)()
     return {"card": card, "mine": mine, "stuck": stuck}
 
 
 async def attempts_at(job: Job) -> list[Attempt]:
-    """The queue's attempts at a job that should have begun by now but has not.
-
-    A message that never reaches this site leaves no trace on the job; only the queue knows.
-    """
-    quiet = (timezone.now() - job.created_at).total_seconds() > QUIET_SECONDS
-    if job.status != Job.Status.QUEUED or not quiet:
-        return []
+    """The queue's attempts at a job that should have begun by now but has not."""
     try:
         attempts: list[Attempt] = await task_backends[job.backend].attempts(job)
     except PublishError:

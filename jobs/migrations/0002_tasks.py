@@ -11,7 +11,7 @@ def convert(apps, schema_editor):
     for job in Job.objects.iterator():
         job.task = "jobs.tasks.long_task"
         job.args = [job.target_url]
-        job.options = {"retries": 3, "retry_delay": "1000 * pow(2, retried)", "timeout": 25}
+        job.options = {"steps": 10, "retries": 3, "retry_delay": "1000 * pow(2, retried)", "timeout": 25}
         job.steps_total = 10
         job.log = [
             {"number": sent["number"], "at": sent["at"], "text": f"HTTP {sent['status']}"}
@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='job',
             name='options',
-            field=models.JSONField(default=dict, help_text='{retries, retry_delay, timeout}'),
+            field=models.JSONField(default=dict, help_text='{steps, retries, retry_delay, timeout}'),
         ),
         migrations.AddField(
             model_name='job',

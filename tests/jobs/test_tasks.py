@@ -73,19 +73,3 @@ async def test_silent_target_is_given_up():
     async with server, aiohttp.ClientSession(timeout=timeout) as http:
         with pytest.raises(TryAgain, match="no answer within 5 s"):
             await post(http, url, PAYLOAD, "j-1")
-
-
-async def test_tasks_of_a_loop_share_one_session_until_the_last_has_ended():
-    async with http_session() as first:
-        async with http_session() as second:
-            assert first is second
-        assert not first.closed
-    assert first.closed
-
-
-async def test_session_is_opened_anew_for_the_next_task():
-    async with http_session() as first:
-        pass
-    async with http_session() as second:
-        assert not second.closed
-    assert first is not second
