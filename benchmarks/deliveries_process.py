@@ -19,9 +19,11 @@ from django.conf import settings
 from django.test import Client
 
 from benchmarks.deliveries_filling import fill
+from broker.clock import now_ms
 from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
-from broker.models import Message, new_message_id, now_ms
+from broker.ids import new_message_id
+from broker.models import Message
 from broker.publishing import publish, read_message, store
 from groupcommit.writer import writer
 
@@ -83,7 +85,7 @@ def time_claims(url: str, rounds: int, size: int, days_ahead: int = 0) -> list[f
         return now_ms() + days_ahead * 24 * 3600 * 1000
 
     async def claims() -> list[float]:
-        dispatcher = Dispatcher(attempt=accepted, clock=clock)
+        dispatcher = Dispatcher(accepted, clock=clock)
         durations = []
         for _ in range(rounds):
             await asyncio.gather(*(writer.write(store, new_message(url)) for _ in range(size)))
@@ -126,7 +128,7 @@ def fill_tables(url: str, delivered: int, waiting: int) -> dict[str, int]:
     """Copies of a message that was delivered, and of one that waits; see deliveries_filling.py."""
     done, later = new_message(url), new_message(url, delay="30d")
     publish(done)
-    runner.run(Dispatcher(attempt=accepted).run_once())
+    runner.run(Dispatcher(accepted).run_once())
     publish(later)
     fill(done, delivered, new_message_id)
     fill(later, waiting, new_message_id)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import connection
 
-from broker.models import SigningKeys, new_id
+from broker.ids import new_id
+from broker.models import SigningKeys
 
 
 class Account(NamedTuple):

@@ -1,8 +1,8 @@
-"""Tell a publisher what became of its message, by messages of their own.
+"""Tell a publisher what became of its message, by messages to its callback URLs.
 
-An attempt has just been settled. The callback reports every attempt, the failure callback the
-end of a message that failed; each is published like any message, in the same transaction, and
-in a queue it takes over the slot of the message it reports on.
+An attempt is being settled. The callback reports every attempt, the failure callback the end
+of a message that failed; each is published like any message, in the same transaction. In a
+queue it takes over the slot of the message it reports on.
 https://upstash.com/docs/qstash/features/callbacks
 """
 
@@ -18,7 +18,7 @@ from broker.options import read_fields
 
 
 def of_attempt(message: Message, outcome: Outcome, now: int) -> list[Message]:
-    """The callback of an attempt as an unsaved message, if there is to be one."""
+    """Return the callback of an attempt as an unsaved message, if the publisher wants one."""
     if not message.callback:
         return []
     content = report(message, outcome)
@@ -26,7 +26,7 @@ def of_attempt(message: Message, outcome: Outcome, now: int) -> list[Message]:
 
 
 def of_failure(message: Message, outcome: Outcome, letter: DeadLetter, now: int) -> list[Message]:
-    """The failure callback of a message that has just become a dead letter."""
+    """Return the failure callback of a message that has just become a dead letter, if any."""
     if not message.failure_callback:
         return []
     content = report(message, outcome) | {"dlqId": letter.dlq_id}
@@ -37,9 +37,9 @@ def of_failure(message: Message, outcome: Outcome, letter: DeadLetter, now: int)
 def callback(
     source: Message, url: str, options: dict[str, list[str]], content: dict[str, Any], now: int
 ) -> Message:
-    """A message about a message. It is tried as often as that one, unless it says otherwise.
+    """Make a message that reports on another one, tried as often unless its options differ.
 
-    What that one hides, this one must not show: it holds the body and the headers.
+    It contains the body and headers of the other one, so if those are redacted, so is this.
     """
     retries = int(*options.get("upstash-retries", [source.max_retries]))
     given = options | {
@@ -62,7 +62,7 @@ def callback(
 
 
 def report(message: Message, outcome: Outcome) -> dict[str, Any]:
-    """What a callback says: the destination's answer, and the message it answered to."""
+    """Return a callback's content: the destination's response, and the message it was for."""
     content = {
         "status": outcome.status,
         "header": outcome.header,

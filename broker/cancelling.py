@@ -1,29 +1,29 @@
-"""Cancel messages: those that wait end here, those being delivered get to know.
+"""Cancel messages: at once while they wait, after the attempt while they are delivered.
 
-A publisher has changed its mind. A message that waits becomes CANCELED at once; one that is
-being delivered becomes CANCEL_REQUESTED, and settling.py ends it when its attempt is over:
-DELIVERED if it was accepted, else CANCELED. Neither becomes a dead letter.
+A message that waits becomes CANCELED here. One that is being delivered becomes
+CANCEL_REQUESTED, and settling.py ends it when its attempt is over: DELIVERED if it was
+accepted, CANCELED if not. Neither becomes a dead letter.
 """
 
 from collections.abc import Collection
 
-from django.conf import settings
-
 from broker import lanes, wakeup
-from broker.models import WAITING, Event, Message, State
+from broker.clock import now_ms
+from broker.models import WAITING_STATES, Event, Message, State
+from broker.retention import kept_until
+from groupcommit.statements import one_by_one
 
-DAY_MS = 24 * 3600 * 1000
 
-
-def kept_until(now: int) -> int:
-    """Until when a message that is over by now is kept, with its log."""
-    return now + int(settings.BROKER_LOG_DAYS) * DAY_MS
+@lanes.locked
+@one_by_one
+def cancel_now(messages: Collection[int]) -> int:
+    """Cancel messages by primary key; return how many could still be cancelled."""
+    return cancel(messages, now_ms())
 
 
 def cancel(messages: Collection[int], now: int) -> int:
-    """Cancel messages by primary key, in a transaction; how many there were to cancel."""
-    lanes.lock()
-    chosen = Message.objects.filter(id__in=messages, state__in=[*WAITING, State.ACTIVE])
+    """Do the same at a given moment (unix ms), in a transaction that has the lanes' lock."""
+    chosen = Message.objects.filter(id__in=messages, state__in=[*WAITING_STATES, State.ACTIVE])
     states = dict(chosen.select_for_update().order_by("id").values_list("id", "state"))
     Event.objects.log(list(states), State.CANCEL_REQUESTED, now)
     end_canceled([pk for pk, state in states.items() if state != State.ACTIVE], now)
@@ -32,10 +32,12 @@ def cancel(messages: Collection[int], now: int) -> int:
 
 
 def end_canceled(messages: Collection[int], now: int) -> None:
-    """End messages that wait, or whose attempt was lost after they had been canceled."""
+    """End messages that wait, or whose attempt was lost after they had been cancelled."""
     if not messages:
         return
-    ending = Message.objects.filter(id__in=messages, state__in=[*WAITING, State.CANCEL_REQUESTED])
+    ending = Message.objects.filter(
+        id__in=messages, state__in=[*WAITING_STATES, State.CANCEL_REQUESTED]
+    )
     fields = ("id", "account", "queue_name", "flow_control_key")
     laned = [message for message in ending.only(*fields) if message.has_lane]
     ending.update(
@@ -45,7 +47,7 @@ def end_canceled(messages: Collection[int], now: int) -> None:
         slot=None,
         runs_in=None,
         claimed_by="",
-        expires_at=kept_until(now),
+        expires_at=kept_until(State.CANCELED, now),
     )
     Event.objects.log(list(messages), State.CANCELED, now)
     if laned:

@@ -1,7 +1,7 @@
-"""Changes that may be refused: of a queue that is not there, or by one schedule too many.
+"""Changes that may be refused: the queue does not exist, or there are too many schedules.
 
-A change is written together with whatever else has gathered at the writer. Should it be
-refused, it is undone without disturbing the others, and whoever asked for it is told why.
+A change is written together with the other writes of a batch. If it is refused, it alone is
+undone, and the caller gets the error.
 """
 
 import functools
@@ -11,7 +11,7 @@ from django.db import transaction
 
 from broker import lanes
 from broker.errors import Rejected
-from groupcommit.writer import begin_with, writer
+from groupcommit.writer import writer
 
 type Refusable[A] = Callable[[list[A]], list[Rejected | None]]
 
@@ -19,7 +19,7 @@ type Refusable[A] = Callable[[list[A]], list[Rejected | None]]
 def refusable[A](change: Callable[[A], None]) -> Refusable[A]:
     """Make a write over a list from a function of one argument that may raise Rejected.
 
-    It is called with the lanes' lock, so it may read, and decide by what it has read.
+    It runs with the lanes' lock, so what it reads does not change before it has decided.
     """
 
     def refusal_of(argument: A) -> Rejected | None:
@@ -30,10 +30,9 @@ def refusable[A](change: Callable[[A], None]) -> Refusable[A]:
             return refusal
         return None
 
-    @begin_with(lanes.lock_for_all)
+    @lanes.locked
     @functools.wraps(change)
     def over_list(arguments: list[A]) -> list[Rejected | None]:
-        lanes.lock()
         return [refusal_of(argument) for argument in arguments]
 
     return over_list

@@ -1,8 +1,9 @@
-"""Take what is due, for one dispatcher, until its lease ends.
+"""Claim messages that are due, for one dispatcher and the time of a lease.
 
-Messages lie in their table or stand in lanes. A claim makes some of them ACTIVE under a
+Messages wait in their table, some of them in lanes. A claim makes messages ACTIVE under a
 dispatcher's name; the dispatcher renews it while it delivers them, and settling.py ends it.
-When a lease ends unrenewed its dispatcher is presumed dead, and the message is due again.
+If a lease ends before it is renewed, its dispatcher is presumed dead and the message is due
+again.
 """
 
 from typing import NamedTuple
@@ -12,22 +13,21 @@ from django.db import connection
 from broker import firing, lanes, wakeup
 from broker.accounts import current_keys
 from broker.cancelling import end_canceled
-from broker.models import CARRIED, Event, Message, Row, State
+from broker.models import CLAIMED_STATES, Event, Message, Row, State
 from groupcommit.statements import one_by_one, places, update_all
-from groupcommit.writer import begin_with
 
 LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
 GIVEN_BACK = "the attempt was given up: its dispatcher stopped"
 JOIN_AT_ONCE = 500
-# An expired claim of one's own is no other's to take: its renewal is only late.
+# A dispatcher does not take its own expired claims: their renewal is only late.
 NOT_MINE = "claimed_by <> %s"
 NO_LANE = "in_lanes IS NULL"
 
 
-class Wanted(NamedTuple):
+class ClaimTerms(NamedTuple):
     """Who claims, when (unix ms), for how long, and how many at most.
 
-    Messages to `crowded` hosts are left for later: they hold half of the dispatcher already.
+    Messages to `crowded` hosts are left for later: they take up half of the dispatcher already.
     """
 
     dispatcher: str
@@ -37,9 +37,9 @@ class Wanted(NamedTuple):
     crowded: tuple[str, ...] = ()
 
 
-class Claim(NamedTuple):
-    """Rows for `Message.from_row`, as the write lock should not wait for Python; each account's
-    signing key; and when to claim again, unix ms.
+class ClaimedMessages(NamedTuple):
+    """What a claim has got: rows for `Message.from_row`, each account's signing key, and when to
+    claim again (unix ms). Rows, because the write lock is held while this is made.
     """
 
     rows: list[Row]
@@ -48,46 +48,45 @@ class Claim(NamedTuple):
 
 
 @one_by_one
-def claim(wanted: Wanted) -> Claim:
-    """Claim messages that stand in no lane."""
-    due = recover(find_due(f"id, state FROM broker_message WHERE {NO_LANE}", wanted), wanted.now)
-    return answer(begin(due, wanted, "due_at <= %s", [wanted.now]), wanted)
+def claim(terms: ClaimTerms) -> ClaimedMessages:
+    """Claim messages that have no lane."""
+    due = recover(find_due(f"id, state FROM broker_message WHERE {NO_LANE}", terms), terms.now)
+    return claimed_messages(activate(due, terms, "due_at <= %s", [terms.now]), terms)
 
 
-@begin_with(lanes.lock_for_all)
+@lanes.locked
 @one_by_one
-def claim_from_lanes(wanted: Wanted) -> Claim:
-    """Publish what is scheduled, let the lanes run, and claim whom they let go."""
-    lanes.lock()
-    if firing.publish_due(wanted.now):
+def claim_from_lanes(terms: ClaimTerms) -> ClaimedMessages:
+    """Publish what is scheduled, and claim the messages that the lanes release."""
+    if firing.publish_due(terms.now):
         wakeup.on_commit()
-    join_lanes(wanted)
-    started = lanes.run(wanted.now, wanted.limit)
-    return answer(begin(started, wanted, "lane IS NOT NULL", []), wanted)
+    join_lanes(terms)
+    released = lanes.release(terms.now, terms.limit)
+    return claimed_messages(activate(released, terms, "lane IS NOT NULL", []), terms)
 
 
-def find_due(what: str, wanted: Wanted) -> list[Row]:
-    """Messages whose time has come and that nobody else is about to take."""
+def find_due(what: str, terms: ClaimTerms) -> list[Row]:
+    """Return columns of messages that are due and that no other transaction is claiming."""
     skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    if wanted.crowded:
-        what += f" AND host NOT IN {places(1, len(wanted.crowded))}"
+    if terms.crowded:
+        what += f" AND host NOT IN {places(1, len(terms.crowded))}"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {what} AND due_at <= %s AND {NOT_MINE} ORDER BY due_at, id LIMIT %s{skip}",
-            [*wanted.crowded, wanted.now, wanted.dispatcher, wanted.limit],
+            [*terms.crowded, terms.now, terms.dispatcher, terms.limit],
         )
         rows: list[Row] = cursor.fetchall()
     return rows
 
 
-def answer(rows: list[Row], wanted: Wanted) -> Claim:
-    return Claim(rows, current_keys(), next_due_at(wanted.dispatcher, wanted.now))
+def claimed_messages(rows: list[Row], terms: ClaimTerms) -> ClaimedMessages:
+    return ClaimedMessages(rows, current_keys(), next_due_at(terms.dispatcher, terms.now))
 
 
 def recover(due: list[Row], now: int) -> list[int]:
-    """Log the attempts that were lost with their dispatcher; the messages to be tried.
+    """Log attempts that were lost with their dispatcher; return which messages are to be tried.
 
-    `due` are messages that are due, each row beginning with primary key and state.
+    `due` are messages that are due; each row begins with the primary key and the state.
     """
     end_canceled([row[0] for row in due if row[1] == State.CANCEL_REQUESTED], now)
     lost = [row[0] for row in due if row[1] == State.ACTIVE]
@@ -95,8 +94,8 @@ def recover(due: list[Row], now: int) -> list[int]:
     return [row[0] for row in due if row[1] != State.CANCEL_REQUESTED]
 
 
-def begin(messages: list[int], wanted: Wanted, still: str, values: list[int]) -> list[Row]:
-    """Make messages ACTIVE for a dispatcher where they are `still` to be claimed; their rows."""
+def activate(messages: list[int], terms: ClaimTerms, still: str, values: list[int]) -> list[Row]:
+    """Make messages ACTIVE where the condition `still` holds; return their rows."""
     if not messages:
         return []
     with connection.cursor() as cursor:
@@ -107,46 +106,46 @@ def begin(messages: list[int], wanted: Wanted, still: str, values: list[int]) ->
             f" WHERE id IN {places(1, len(messages))} AND {still} AND {NOT_MINE}"
             f" RETURNING {', '.join(Message.columns())}",
             [
-                wanted.dispatcher,
-                wanted.now + wanted.lease_ms,
+                terms.dispatcher,
+                terms.now + terms.lease_ms,
                 *messages,
                 *values,
-                wanted.dispatcher,
+                terms.dispatcher,
             ],
         )
         rows: list[Row] = cursor.fetchall()
-    Event.objects.log([row[0] for row in rows], State.ACTIVE, wanted.now)
+    Event.objects.log([row[0] for row in rows], State.ACTIVE, terms.now)
     return rows
 
 
-def join_lanes(wanted: Wanted) -> None:
-    """Send those into their lanes whose time has come: delayed, to be retried, or lost."""
+def join_lanes(terms: ClaimTerms) -> None:
+    """Put messages that are due into their lanes: delayed ones, retries, and lost ones."""
     rows = find_due(
         "id, state, account, queue_name, flow_control_key FROM broker_message WHERE in_lanes = 1",
-        wanted._replace(limit=JOIN_AT_ONCE, crowded=()),
+        terms._replace(limit=JOIN_AT_ONCE, crowded=()),
     )
-    again = set(recover(rows, wanted.now))
+    again = set(recover(rows, terms.now))
     joining = [row for row in rows if row[0] in again]
     if not joining:
         return
     into = [(account, lanes.first_lane(queue, key)) for _, _, account, queue, key in joining]
-    taken = lanes.take_places(into, wanted.now)
+    taken = lanes.take_places(into, terms.now)
     update_all(
         "WITH v(id, lane, place, now) AS ({rows}) UPDATE broker_message SET lane = v.lane,"
         " place = v.place, due_at = NULL, claimed_by = '', runs_in = NULL,"
         " state = CASE WHEN state = 'ACTIVE' THEN 'RETRY' ELSE state END"
         " FROM v WHERE broker_message.id = v.id AND due_at <= v.now",
         [
-            (row[0], lane, place, wanted.now)
+            (row[0], lane, place, terms.now)
             for row, (_, lane), place in zip(joining, into, taken, strict=True)
         ],
     )
 
 
 def next_due_at(dispatcher: str, now: int) -> int | None:
-    """When there will be something to do that a dispatcher does not do already.
+    """Return when there will be something to do that a dispatcher does not do already.
 
-    Not after `now` if lanes or schedules wait: `claim_from_lanes` is for them.
+    It is not after `now` if lanes or schedules are due: `claim_from_lanes` is for them.
     """
     future = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND due_at > %s"
     lanes_due = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND in_lanes = 1"
@@ -166,13 +165,15 @@ def next_due_at(dispatcher: str, now: int) -> int | None:
 
 
 def renew(dispatcher: str, now: int, lease_ms: int) -> int:
-    """Prolong every claim a dispatcher holds; how many those are."""
-    held = Message.objects.filter(state__in=CARRIED, claimed_by=dispatcher, due_at__isnull=False)
+    """Renew every claim a dispatcher holds; return how many."""
+    held = Message.objects.filter(
+        state__in=CLAIMED_STATES, claimed_by=dispatcher, due_at__isnull=False
+    )
     return held.update(due_at=now + lease_ms)
 
 
 def give_back(dispatcher: str, now: int) -> int:
-    """Return what a dispatcher will not finish: it is due again at once. How many those are."""
+    """Make what a dispatcher will not finish due again at once; return how many messages."""
     held = Message.objects.filter(claimed_by=dispatcher, due_at__isnull=False)
     held.filter(state=State.CANCEL_REQUESTED).update(due_at=now, claimed_by="")
     active = held.filter(state=State.ACTIVE)

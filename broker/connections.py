@@ -1,7 +1,7 @@
-"""Our end of a connection to a destination: what aiohttp does not do by itself.
+"""Our side of a connection to a destination: what aiohttp does not do by itself.
 
-A message is on the wire here. Its request may carry header values that are no text, and a
-destination that floods the connection instead of answering is hung up on.
+A message is being sent here. Its header values may be bytes that are not text, and the connection
+to a destination that sends without end is closed.
 """
 
 from collections.abc import Iterable
@@ -14,45 +14,46 @@ from django.conf import settings
 
 from broker.headers import header_bytes
 
-# What an answer may begin with: 1 MiB at most, and so many "100 Continue" before it.
+# The head of a response: 1 MiB at most, and so many interim responses (100 Continue) before it.
 LONGEST_HEADER_LINE = 8190
 MOST_HEADERS = 128
-MOST_INTERIM_ANSWERS = 100
+MOST_INTERIM_RESPONSES = 100
 END_OF_HEAD = b"\r\n\r\n"
 
 
 class Connection(ResponseHandler):
-    """Hangs up on whoever floods it.
+    """Close the connection when a response exceeds all limits.
 
-    aiohttp bounds lines, headers and bodies, but reads interim answers, empty lines and the
-    frames of a chunked body without end, and meanwhile nobody else's message moves.
+    aiohttp limits lines, headers and bodies, but reads interim responses, empty lines and the
+    frames of a chunked body without end, and no other message moves meanwhile.
     """
 
     room = LONGEST_HEADER_LINE * MOST_HEADERS
 
     def set_response_params(self, **params: Any) -> None:
-        """Begin a new answer, called before each request."""
+        """Expect a new response; called before each request."""
         self.room = type(self).room + 4 * settings.BROKER_RESPONSE_BYTES
         super().set_response_params(**params)
 
     def close(self) -> None:
-        """Give up what has not been sent: it would wait for the destination to read it."""
+        """Discard what has not been sent: the destination might never read it."""
         self.abort()
 
     def data_received(self, data: bytes) -> None:
-        # The head by itself, so that junk behind a complete answer does not spoil it: some
-        # servers send a body with 204.
+        # The head by itself, so that junk after a complete response does no harm: some servers
+        # send a body with 204.
         head, end, rest = data.partition(END_OF_HEAD)
         super().data_received(head + end)
         if rest:
             super().data_received(rest)
         self.room -= len(data)
-        if self.room < 0 or len(self._buffer) > MOST_INTERIM_ANSWERS:
+        if self.room < 0 or len(self._buffer) > MOST_INTERIM_RESPONSES:
             self._buffer.clear()
             self.set_exception(aiohttp.ClientPayloadError("the answer is a flood without end"))
             if self.transport:
                 self.transport.abort()
-        # aiohttp tells whoever waits for the head of an answer, but not for its body.
+        # aiohttp passes the error to code that waits for the head of a response, but not to code
+        # that waits for its body.
         error, body = self.exception(), self._payload
         if error is not None and body is not None and not body.is_eof():
             text = getattr(error, "message", "") or str(error)
@@ -60,7 +61,7 @@ class Connection(ResponseHandler):
 
 
 class Request(aiohttp.ClientRequest):
-    """Sends header values as the bytes they stand for; aiohttp can only send text."""
+    """Send header values as the bytes they stand for; aiohttp can only send text."""
 
     async def send(self, conn: Lent) -> aiohttp.ClientResponse:
         protocol = conn.protocol
@@ -70,7 +71,7 @@ class Request(aiohttp.ClientRequest):
 
 
 class Head:
-    """Takes a transport's place for one write, that of a request's head."""
+    """Stand in for a transport during one write, that of a request's head."""
 
     def __init__(self, protocol: ResponseHandler, transport: Any) -> None:
         self.protocol, self.transport = protocol, transport

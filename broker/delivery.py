@@ -1,8 +1,8 @@
-"""One attempt: the message, claimed by the dispatcher, is signed and POSTed.
+"""Make one attempt to deliver a message: sign it, POST it, read the response.
 
-What came back becomes an `Outcome`, which the dispatcher settles. Nothing here touches the
-database, so any number of attempts may wait at once. The destination is not to be trusted:
-whatever it does, an attempt ends in time, and what is kept of the answer is bounded.
+The dispatcher has claimed the message and will settle the `Outcome`. Nothing here touches the
+database, so any number of attempts may wait at once. The destination is not trusted: whatever
+it does, an attempt ends in time, and what is kept of its response is limited.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from django.conf import settings
 from multidict import CIMultiDict
 from yarl import URL
 
-from broker.addresses import Addresses, Lookup, Refused
 from broker.connections import LONGEST_HEADER_LINE, MOST_HEADERS, Connection, Request
-from broker.headers import kept, sent
+from broker.headers import request_headers, response_header
 from broker.models import Message
+from broker.resolver import Lookup, PrivateAddress, Resolver
 from broker.signing import sign
 
 USER_AGENT = "Upstash-QStash"
@@ -35,7 +35,7 @@ LONGEST_ERROR = 1000
 
 
 class Outcome(NamedTuple):
-    """What an attempt came to. `status` is 0 and `error` says why if nothing came back."""
+    """The result of an attempt; if there was no response, `status` is 0 and `error` says why."""
 
     status: int
     header: dict[str, list[str]]
@@ -48,19 +48,19 @@ class Outcome(NamedTuple):
 
     @property
     def hopeless(self) -> bool:
-        """The destination asks not to be tried again: 489 and the header that goes with it."""
+        """Whether the destination asks for no more attempts: 489 with the header for it."""
         asked = self.header.get("Upstash-Nonretryable-Error", [""])[0]
         return self.status == 489 and asked.lower() == "true"
 
 
 def open_session(limit: int, lookup: Lookup = socket.getaddrinfo) -> aiohttp.ClientSession:
-    """The one session of a dispatcher, for as many deliveries at once as it may hold."""
-    addresses = Addresses(lookup)
+    """Open the session of a dispatcher, for up to `limit` deliveries at once."""
+    resolver = Resolver(lookup)
     connector = aiohttp.TCPConnector(
         limit=limit,
         keepalive_timeout=KEEPALIVE_SECONDS,
-        resolver=addresses,
-        socket_factory=addresses.make_socket,
+        resolver=resolver,
+        socket_factory=resolver.make_socket,
     )
     # Two things for which aiohttp has no public switch: our side of a connection, and that an
     # attempt is one request, also a GET or PUT when the connection breaks.
@@ -82,8 +82,8 @@ def open_session(limit: int, lookup: Lookup = socket.getaddrinfo) -> aiohttp.Cli
     return session
 
 
-async def attempt(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
-    """Deliver a message once. Never raises for what the destination does."""
+async def deliver(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
+    """Make one attempt to deliver a message; never raise for what the destination does."""
     longest: float = settings.BROKER_TIMEOUT_SECONDS
     seconds = min(message.timeout_seconds or longest, longest)
     body = bytes(message.body)
@@ -104,7 +104,7 @@ async def attempt(session: aiohttp.ClientSession, message: Message, key: str) ->
         ):
             return Outcome(
                 status=response.status,
-                header=kept(response.headers),
+                header=response_header(response.headers),
                 body=await read_up_to(response, settings.BROKER_RESPONSE_BYTES),
                 error="" if 200 <= response.status <= 299 else f"HTTP {response.status}",
             )
@@ -115,10 +115,10 @@ async def attempt(session: aiohttp.ClientSession, message: Message, key: str) ->
 
 
 def requested(url: str) -> tuple[URL, str]:
-    """A destination as the network needs it, and its `user:password@` as an Authorization.
+    """Return the URL to request, and an Authorization header for its `user:password@`.
 
-    Everything behind the host stays as it was published. A host in another script becomes
-    what DNS knows it by; ValueError if that cannot be.
+    Everything after the host stays as it was published. A host with other than ASCII letters
+    gets its name in the DNS; ValueError if it can have none.
     """
     parts = urlsplit(url)
     target, authorization = URL(url, encoded=True), ""
@@ -133,8 +133,8 @@ def requested(url: str) -> tuple[URL, str]:
 
 
 def headers_for(message: Message, key: str) -> CIMultiDict[str]:
-    """The publisher's headers, then ours, which cannot be overridden."""
-    headers = sent(message.header)
+    """Return the publisher's headers and ours, which cannot be overridden."""
+    headers = request_headers(message.header)
     headers["User-Agent"] = USER_AGENT
     headers["Upstash-Message-Id"] = message.message_id
     headers["Upstash-Retried"] = str(message.retried)
@@ -149,7 +149,7 @@ def headers_for(message: Message, key: str) -> CIMultiDict[str]:
 
 
 async def read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body, cut at a limit; the rest is not read."""
+    """Return the body up to a limit; the rest is not read."""
     chunks = bytearray()
     async for chunk in response.content.iter_any():
         chunks += chunk
@@ -160,10 +160,11 @@ async def read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, as a line that any database can store."""
+    """Return what went wrong, as one line that any database can store."""
     text = str(error) or type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Refused):
-        text = str(error.os_error.strerror)
+    refused = getattr(error, "os_error", None)
+    if isinstance(refused, PrivateAddress):
+        text = str(refused.strerror)
     elif isinstance(error, aiohttp.ServerDisconnectedError):
         text = "the connection was closed before there was an answer"
     elif isinstance(error, aiohttp.ClientResponseError):

@@ -1,16 +1,16 @@
-"""Headers on their way: from a publisher's request into a row, and from the row to a destination.
+"""Convert headers: from a publisher's request into a row, and from the row to a destination.
 
-HTTP's values are bytes, a row holds text. Bytes that are UTF-8 are kept as that text; any other
-byte becomes a character of Unicode's private area until delivery makes it the same byte again.
-What a destination answers comes back through `kept`, cut to a size.
+Values are bytes in HTTP and text in a row. Bytes that are UTF-8 are stored as their text; any
+other byte becomes a private-use character, which delivery makes the same byte again. The
+headers of a response are stored by `response_header`, up to a size.
 """
 
 import re
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-# Said by delivery itself, or only between two ends of one connection (RFC 9110, 7.6.1): a
-# publisher's header of such a name is not passed on.
+# Set by delivery itself, or meant for one connection only (RFC 9110, 7.6.1): a publisher's header
+# of such a name is not passed on.
 RESERVED = frozenset(
     {
         "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate",
@@ -30,15 +30,15 @@ PRIVATE_CHARACTER = re.compile(rb"\xf4\x8f[\xba\xbb][\x80-\xbf]")  # U+10FE80 to
 
 
 def canonical(name: str) -> str:
-    """A header's name as MIME writes it: `x-a` becomes `X-A`."""
+    """Return a header's name in MIME's case: `X-A` for `x-a`."""
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
 def header_text(value: str) -> str:
-    """The text of a header's value, fit for a row and for JSON.
+    """Return the text of a header's value, fit for a row and for JSON.
 
-    `value` is what Django and ASGI give, one character per byte. A value that never was
-    bytes, from JSON or a query, is text already and must not come here.
+    `value` is what Django and ASGI give, one character per byte. A value from JSON or a query
+    never was bytes and is text already, so it must not be passed here.
     """
     if value.isascii():
         return value
@@ -46,12 +46,12 @@ def header_text(value: str) -> str:
 
 
 def header_bytes(text: bytes) -> bytes:
-    """What goes over the wire: UTF-8, but for the bytes that were none when they came."""
+    """Return what is sent: UTF-8, and the original bytes where the value was not UTF-8."""
     return PRIVATE_CHARACTER.sub(lambda found: bytes([ord(found[0].decode()) - PRIVATE]), text)
 
 
-def sent(header: dict[str, list[str]]) -> CIMultiDict[str]:
-    """A row's headers as aiohttp takes them, without those that are not the publisher's to set."""
+def request_headers(header: dict[str, list[str]]) -> CIMultiDict[str]:
+    """Return a row's headers for aiohttp, without those that a publisher must not set."""
     return CIMultiDict(
         (name, value)
         for name, values in header.items()
@@ -60,10 +60,10 @@ def sent(header: dict[str, list[str]]) -> CIMultiDict[str]:
     )
 
 
-def kept(headers: CIMultiDictProxy[str]) -> dict[str, list[str]]:
-    """A response's headers as {canonical name: [value, …]}, as many as fit in 16 KiB.
+def response_header(headers: CIMultiDictProxy[str]) -> dict[str, list[str]]:
+    """Return a response's headers as {canonical name: [value, …]}, as many as fit in 16 KiB.
 
-    One that does not fit is left out, and later ones may still fit. Bytes that are no text
+    One that does not fit is left out; later ones may still fit. Bytes that are not UTF-8
     become `�`.
     """
     lists: dict[str, list[str]] = {}

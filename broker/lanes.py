@@ -1,15 +1,16 @@
-"""Let messages go that stand in line: a queue's in order, a flow control key's within limits.
+"""Let messages start that wait in a lane: a queue's in order, a flow control key's within limits.
 
-A message with a queue or a flow control key is not claimed where it lies: when its time has
-come it joins its lane, first the queue's, then the key's. Whoever runs the lanes (claiming.py)
-takes from the front of each as many as it lets through. A queue gives a message a slot, which
-it keeps through retries and hands to its callbacks; a key counts attempts in flight and starts
-per window.
+A message with a queue or a flow control key is not claimed like any other: when its time has
+come it joins its lane, first the queue's, then the key's. A dispatcher that claims from lanes
+(claiming.py) has each release as many messages as it allows, the first in the lane first. A
+queue gives a message a slot, which the message keeps through retries and passes to its
+callbacks; a key counts the attempts in flight, and the starts in a window of time.
 
-Everything here runs in a transaction that has called `lock` first.
+A transaction must have the lock for all that is done here. `enter` takes it; a write that the
+writer runs is declared `locked` or `locked_for`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.conf import settings
@@ -18,32 +19,45 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from broker.errors import LimitReached
-from broker.models import CARRIED, FlowControl, Message, Queue
+from broker.models import CLAIMED_STATES, FlowControl, Message, Queue
 from groupcommit.statements import insert_all, update_all, update_returning
+from groupcommit.writer import LockedWrite, Write
 
-# Any number, the same everywhere: PostgreSQL's name for "the lanes".
+# Identifies the lanes' lock in PostgreSQL; any number will do.
 LOCK = 7_180_317
 LANES_AT_ONCE = 20
 
-type Lane = tuple[str, str]  # account, name
+type LaneKey = tuple[str, str]  # account, name
 
 
 def lock() -> None:
-    """Be the only transaction that moves messages in lanes. On SQLite each one is alone."""
+    """Be the only transaction that moves messages in lanes; on SQLite every writer is."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
-def lock_for_all(arguments: list[Any]) -> None:
-    """Lock before a batch of writes that all need it."""
-    lock()
+def locked[A, R](write: Write[A, R]) -> LockedWrite[A, R]:
+    """Have the lock taken before a write, and before anything else of its batch."""
+    return LockedWrite(write, lambda arguments: lock())
+
+
+def locked_for[A, R](
+    messages_of: Callable[[Any], Iterable[Message]],
+) -> Callable[[Write[A, R]], LockedWrite[A, R]]:
+    """The same, but only if one of the messages in the write's arguments has a lane."""
+
+    def lock_if_laned(arguments: list[A]) -> None:
+        if any(message.has_lane for argument in arguments for message in messages_of(argument)):
+            lock()
+
+    return lambda write: LockedWrite(write, lock_if_laned)
 
 
 def enter(messages: Iterable[Message]) -> None:
-    """Send new messages into their lanes, before they are stored; make lanes that are missing.
+    """Put new messages into their lanes, before they are stored; create lanes that are missing.
 
-    A delayed one joins when its time has come. A callback takes over its message's slot.
+    A delayed message joins its lane when its time has come.
     """
     laned = [message for message in messages if message.has_lane]
     if not laned:
@@ -62,12 +76,12 @@ def enter(messages: Iterable[Message]) -> None:
 
 
 def first_lane(queue_name: str | None, flow_control_key: str | None) -> str:
-    """The lane a message joins first, as `Message.lane` names it."""
+    """Return the lane a message joins first, as `Message.lane` names it."""
     return f"{Queue.kind}:{queue_name}" if queue_name else f"{FlowControl.kind}:{flow_control_key}"
 
 
 def make_lanes(messages: list[Message]) -> None:
-    """Create queues and keys on demand; a key takes over the latest limits it was given."""
+    """Create queues and keys that are missing; a key gets the limits of the latest message."""
     queues = dict.fromkeys((m.account, m.queue_name) for m in messages if m.queue_name)
     if queues:
         made = insert_all([Queue(account=a, name=name) for a, name in queues], key="id")
@@ -109,32 +123,32 @@ def make_lanes(messages: list[Message]) -> None:
         )
 
 
-def take_places(lanes: list[Lane], now: int) -> list[int]:
-    """The next places of lanes, named as `Message.lane` does, in the order asked for.
+def take_places(lanes: list[LaneKey], now: int) -> list[int]:
+    """Take the next place of each lane (named as in `Message.lane`); return them in order.
 
-    Each of these lanes is due from now on.
+    The lanes are due from now on.
     """
-    wanted: dict[Lane, int] = {}
+    counts: dict[LaneKey, int] = {}
     for lane in lanes:
-        wanted[lane] = wanted.get(lane, 0) + 1
-    last: dict[Lane, int] = {}
+        counts[lane] = counts.get(lane, 0) + 1
+    last: dict[LaneKey, int] = {}
     for model in (Queue, FlowControl):
         rows = [
             (account, key.removeprefix(f"{model.kind}:"), count, now)
-            for (account, key), count in wanted.items()
+            for (account, key), count in counts.items()
             if key.startswith(f"{model.kind}:")
         ]
         table = model._meta.db_table
-        answer = rows and update_returning(
+        updated = rows and update_returning(
             f"WITH v(account, name, count, now) AS ({{rows}}) UPDATE {table}"
             " SET last_place = last_place + v.count, due_at = v.now FROM v"
             f" WHERE {table}.account = v.account AND {table}.name = v.name"
             f" RETURNING {table}.account, {table}.name, last_place",
             rows,
         )
-        for account, name, last_place in answer:
+        for account, name, last_place in updated:
             lane = (account, f"{model.kind}:{name}")
-            last[lane] = last_place - wanted[lane]
+            last[lane] = last_place - counts[lane]
     places = []
     for lane in lanes:
         last[lane] += 1
@@ -143,7 +157,7 @@ def take_places(lanes: list[Lane], now: int) -> list[int]:
 
 
 def mark_due(messages: Iterable[Message], now: int) -> None:
-    """Have the lanes of messages looked at, as something in them has changed."""
+    """Make the lanes of messages due, as something in them has changed."""
     messages = list(messages)
     for model, names in (
         (Queue, {(m.account, m.queue_name) for m in messages if m.queue_name}),
@@ -158,58 +172,58 @@ def mark_due(messages: Iterable[Message], now: int) -> None:
             )
 
 
-def run(now: int, room: int) -> list[int]:
-    """Which messages may start now, at most `room`, from all lanes that are due."""
-    started: list[int] = []
+def release(now: int, room: int) -> list[int]:
+    """Return which messages may start now, at most `room`, from lanes that are due."""
+    released: list[int] = []
     for queue in Queue.objects.filter(due_at__lte=now).order_by("due_at", "id")[:LANES_AT_ONCE]:
-        started += run_queue(queue, now, room - len(started))
+        released += release_from_queue(queue, now, room - len(released))
     for flow in FlowControl.objects.filter(due_at__lte=now).order_by("due_at", "id")[
         :LANES_AT_ONCE
     ]:
-        started += run_flow(flow, now, room - len(started))
-    return started
+        released += release_from_flow(flow, now, room - len(released))
+    return released
 
 
-def run_queue(queue: Queue, now: int, room: int) -> list[int]:
-    """Let those go that hold a slot, and newcomers in order for the slots that are free.
+def release_from_queue(queue: Queue, now: int, room: int) -> list[int]:
+    """Release messages that have a slot, and others in order for the slots that are free.
 
-    Those with a flow control key go on to its lane, the others may start.
+    Those with a flow control key move on to its lane, the others may start.
     """
-    going = [] if queue.paused else choose(queue, room)
-    more = len(going) == room and not queue.paused
+    chosen = [] if queue.paused else choose(queue, room)
+    more = len(chosen) == room and not queue.paused
     Queue.objects.filter(pk=queue.pk).update(due_at=now if more else None)
-    keyed = [(message, key) for message, key in going if key]
+    keyed = [(message, key) for message, key in chosen if key]
     places = take_places([(queue.account, first_lane(None, key)) for _, key in keyed], now)
     for (message, key), place in zip(keyed, places, strict=True):
         Message.objects.filter(pk=message, lane=queue.key).update(
             lane=first_lane(None, key), place=place, slot=Coalesce(F("slot"), F("id"))
         )
-    return [message for message, key in going if not key]
+    return [message for message, key in chosen if not key]
 
 
 def choose(queue: Queue, room: int) -> list[tuple[int, str | None]]:
-    """The messages in a queue's lane whose turn it is, each with its flow control key.
+    """Return the messages in a queue's lane whose turn it is, each with its flow control key.
 
-    There may be more slots than the queue's parallelism, if that has been lowered: then those
-    that hold one take turns.
+    If the queue's parallelism has been lowered, more messages may have slots than it allows;
+    then they take turns.
     """
     fields = ("id", "flow_control_key", "slot")
-    standing = Message.objects.filter(account=queue.account, lane=queue.key).order_by("place", "id")
+    waiting = Message.objects.filter(account=queue.account, lane=queue.key).order_by("place", "id")
     held = Message.objects.filter(account=queue.account, queue_name=queue.name, slot__isnull=False)
-    gone = Q(state__in=CARRIED) | Q(lane__startswith=f"{FlowControl.kind}:")
-    running = set(held.filter(gone).values_list("slot", flat=True))
+    left = Q(state__in=CLAIMED_STATES) | Q(lane__startswith=f"{FlowControl.kind}:")
+    running = set(held.filter(left).values_list("slot", flat=True))
     going: list[tuple[int, str | None]] = []
-    for message, key, slot in standing.filter(slot__isnull=False).values_list(*fields):
+    for message, key, slot in waiting.filter(slot__isnull=False).values_list(*fields):
         if len(going) < room and (slot in running or len(running) < queue.parallelism):
             running.add(slot)
             going.append((message, key))
     free = queue.parallelism - held.values("slot").distinct().count()
-    newcomers = standing.filter(slot__isnull=True).values_list(*fields[:2])
+    newcomers = waiting.filter(slot__isnull=True).values_list(*fields[:2])
     return going + list(newcomers[: max(0, min(free, room - len(going)))])
 
 
-def run_flow(flow: FlowControl, now: int, room: int) -> list[int]:
-    """Let as many start as the key's parallelism and rate allow, and note them in its window."""
+def release_from_flow(flow: FlowControl, now: int, room: int) -> list[int]:
+    """Release as many as the key's parallelism and rate allow, and count them in its window."""
     counted = flow.started(now)
     free = room
     if flow.parallelism is not None:
@@ -218,8 +232,8 @@ def run_flow(flow: FlowControl, now: int, room: int) -> list[int]:
     if flow.rate is not None:
         free = min(free, flow.rate - counted)
     free = 0 if flow.paused else max(0, free)
-    standing = Message.objects.filter(account=flow.account, lane=flow.key).order_by("place", "id")
-    found = list(standing.values_list("id", flat=True)[: free + 1])
+    waiting = Message.objects.filter(account=flow.account, lane=flow.key).order_by("place", "id")
+    found = list(waiting.values_list("id", flat=True)[: free + 1])
     going, more = found[:free], len(found) > free
     if going:
         if not counted:

@@ -1,6 +1,6 @@
-"""Every message in flight holds a socket, and the usual limit of a process is 1,024.
+"""Allow a process that delivers many open files, before it claims the first message.
 
-Called before the first message is claimed, by whatever process delivers.
+Every message in flight needs a socket, and the usual limit of a process is 1,024.
 https://docs.python.org/3/library/resource.html
 """
 

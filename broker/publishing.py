@@ -1,4 +1,4 @@
-"""A request's headers and body become durable messages.
+"""Make durable messages of a request's headers and body.
 
 The publisher is waiting. `messages_for` makes one message for a URL, or one for each endpoint
 of a URL group; `store` writes them down. Once that transaction has committed they outlive any
@@ -12,16 +12,16 @@ from typing import NamedTuple
 from django.conf import settings
 
 from broker import lanes, wakeup
-from broker.models import Event, Message, State, UrlGroup, now_ms
+from broker.clock import now_ms
+from broker.models import Event, Message, State, UrlGroup
 from broker.options import NAME, Options, checked_name, checked_options, read_fields, yes
 from groupcommit.statements import insert_all
 from groupcommit.transactions import write_transaction
-from groupcommit.writer import begin_with
 
 
 class Publication(NamedTuple):
-    """What somebody asks for: a URL or the name of a URL group, options as QStash's headers
-    (lower-case names), and a body.
+    """What to publish: a URL or the name of a URL group, options as QStash's headers (lower-case
+    names), and a body.
     """
 
     destination: str
@@ -59,13 +59,13 @@ def read_message(
     queue_name: str | None = None,
     account: str = "site",
 ) -> Message:
-    """An unsaved message for one URL; Rejected if an option is wrong."""
+    """Make an unsaved message for one URL; Rejected if an option is wrong."""
     publication = Publication(url, checked_options(headers), body, account, queue_name=queue_name)
     return message_to(url, publication, now_ms())
 
 
 def messages_for(publication: Publication, now: int) -> list[Message]:
-    """The unsaved messages that a publication comes to; queries the database for groups only.
+    """Make the unsaved messages of a publication; queries the database for groups only.
 
     `now` is in unix ms. Rejected if an option is wrong or the destination is neither a URL
     nor a group of the account's.
@@ -88,7 +88,7 @@ def messages_for(publication: Publication, now: int) -> list[Message]:
 
 
 def message_to(url: str, publication: Publication, now: int) -> Message:
-    """One unsaved message."""
+    """Make one unsaved message."""
     _, options, body, account, caller_ip, queue_name, schedule_id = publication
     fields = read_fields(url, options, now)
     if not fields["deduplication_key"] and yes(options, "upstash-content-based-deduplication"):
@@ -105,20 +105,20 @@ def message_to(url: str, publication: Publication, now: int) -> Message:
 
 
 def content_key(url: str, header: Mapping[str, Iterable[str]], body: bytes) -> str:
-    """The deduplication key of a message that has no id: what it says, to whom."""
-    said = hashlib.sha256()
+    """Return the deduplication key of a message without an id: a hash of all it consists of."""
+    digest = hashlib.sha256()
     pairs = [f"{name}:{value}" for name in sorted(header) for value in header[name]]
     for part in (url, *pairs):
-        said.update(part.encode() + b"\0")
-    said.update(body)
-    return f"content:{said.hexdigest()}"
+        digest.update(part.encode() + b"\0")
+    digest.update(body)
+    return f"content:{digest.hexdigest()}"
 
 
 def store(messages: list[Message]) -> list[Receipt]:
     """Write messages and the first line of their logs, and wake the dispatchers.
 
-    Durable once the surrounding transaction has committed. A message whose deduplication
-    key is taken is not stored: its receipt names the one that came first.
+    They are durable once the surrounding transaction has committed. A message whose
+    deduplication key is taken is not stored: its receipt names the message that has the key.
     """
     lanes.enter(messages)
     stored = insert_all(messages, key="message_id")
@@ -137,20 +137,15 @@ def store(messages: list[Message]) -> list[Receipt]:
     return receipts
 
 
-def lock_if_laned(lists: list[list[Message]]) -> None:
-    if any(message.has_lane for messages in lists for message in messages):
-        lanes.lock()
-
-
-@begin_with(lock_if_laned)
+@lanes.locked_for(list)
 def store_lists(lists: list[list[Message]]) -> list[list[Receipt]]:
-    """Store several lists of messages at once; the receipts of each. For the writer."""
+    """Store several lists of messages at once, for the writer; return the receipts of each."""
     receipts = iter(store([message for messages in lists for message in messages]))
     return [[next(receipts) for _ in messages] for messages in lists]
 
 
 def created(message: Message) -> Event:
-    """The first line of a message's log."""
+    """Make the first line of a message's log."""
     delayed = message.not_before > message.created_at
     return Event(
         account=message.account,
@@ -162,7 +157,7 @@ def created(message: Message) -> Event:
 
 
 def first_with(message: Message) -> Message | None:
-    """Who holds a message's deduplication key; None, and it is free, after the window."""
+    """Return the message that has this one's deduplication key; after the window, free the key."""
     holder = Message.objects.filter(
         account=message.account, deduplication_key=message.deduplication_key
     )

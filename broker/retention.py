@@ -1,24 +1,33 @@
-"""Forget what is old: finished messages with their logs, dead letters, idle lanes.
+"""Delete what is old: ended messages with their logs, dead letters, unused lanes.
 
-The message is over and nobody will ask for it any more. Each sweep deletes a bounded number of
-rows, found through an index, and the dispatcher sweeps again until nothing is left to do.
+The message has ended and its time of keeping is over. Each sweep deletes a limited number of
+rows, found through an index, and the dispatcher sweeps again until nothing is left to delete.
 https://upstash.com/docs/qstash/overall/pricing
 """
 
 from django.conf import settings
 
 from broker import lanes
-from broker.cancelling import DAY_MS
-from broker.models import DeadLetter, Event, FlowControl, Message, Queue
+from broker.clock import DAY_MS
+from broker.models import DeadLetter, Event, FlowControl, Message, Queue, State
 from groupcommit.statements import one_by_one
-from groupcommit.writer import begin_with
 
 AT_ONCE = 300
 
 
+def kept_until(state: State, now: int) -> int:
+    """Return until when to keep a message that ends now; a failed one must outlast its dead
+    letter, which may be retried.
+    """
+    days: int = settings.BROKER_LOG_DAYS
+    if state == State.FAILED:
+        days = max(days, settings.BROKER_DEAD_LETTER_DAYS)
+    return now + days * DAY_MS
+
+
 @one_by_one
 def sweep(now: int) -> bool:
-    """Delete what has outlived its days by now (unix ms); whether there may be more."""
+    """Delete what is too old at `now` (unix ms); return whether there may be more."""
     buried_before = now - settings.BROKER_DEAD_LETTER_DAYS * DAY_MS
     letters = DeadLetter.objects.filter(failed_at__lt=buried_before).order_by("failed_at")
     old_letters = list(letters.values_list("id", flat=True)[:AT_ONCE])
@@ -31,11 +40,10 @@ def sweep(now: int) -> bool:
     return len(old) == AT_ONCE or len(old_letters) == AT_ONCE
 
 
-@begin_with(lanes.lock_for_all)
+@lanes.locked
 @one_by_one
 def sweep_lanes(now: int) -> None:
-    """Forget deleted queues that are empty, and keys that nobody has used for days."""
-    lanes.lock()
+    """Delete the rows of deleted queues that are empty, and of keys unused for days."""
     unfinished = Message.objects.filter(expires_at__isnull=True)
     for queue in Queue.objects.filter(deleted=True)[:AT_ONCE]:
         if not unfinished.filter(account=queue.account, queue_name=queue.name).exists():

@@ -1,8 +1,8 @@
 """When a message that was not accepted is tried again: arithmetic, no I/O.
 
-An attempt has failed. Before the message goes back to waiting, three voices are heard, the
-first that speaks decides: the destination (`Retry-After`), the publisher
-(`Upstash-Retry-Delay`), the default backoff.
+An attempt has failed, and the message is about to wait for the next one. For how long is up to
+the destination (`Retry-After`), else to the publisher (`Upstash-Retry-Delay`), else to the
+default backoff.
 """
 
 import math
@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-DAY_MS = 24 * 60 * 60 * 1000
+from broker.clock import DAY_MS
+
 DURATION = re.compile("[0-9]{1,12}|([0-9]{1,12}[smhd])+")
 DURATION_PART = re.compile("([0-9]+)([smhd])")
 GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
@@ -33,7 +34,7 @@ RETRY_HEADERS = (
 def delay_ms(
     retried: int, expression: str, header: Mapping[str, Sequence[str]], now_ms: int
 ) -> int:
-    """Milliseconds until the next attempt; `retried` is 0 before the first retry."""
+    """Return the milliseconds until the next attempt; `retried` is 0 before the first retry."""
     for name in RETRY_HEADERS:
         if values := header.get(name):
             asked = asked_by_destination(values[0], now_ms)
@@ -55,7 +56,7 @@ def default_backoff_ms(retry: int) -> int:
 
 
 def asked_by_destination(value: str, now_ms: int) -> int | None:
-    """A Retry-After value in ms: seconds, an HTTP date, or a Go duration (`6m5s`)."""
+    """Read a Retry-After value, return ms: seconds, an HTTP date, or a Go duration (`6m5s`)."""
     value = value.strip()[:LONGEST_HEADER]
     if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", value):
         return int(float(value) * 1000)
@@ -99,7 +100,7 @@ TOKEN = re.compile(r"\s*(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|[A-Za-z]+|[-+*/(),])")
 
 
 def evaluate(expression: str, retried: int) -> float:
-    """The value of a retry delay expression in ms; NaN where it has none (1/0).
+    """Return the value of a retry delay expression in ms; NaN where it has none (1/0).
 
     ExpressionError if it cannot be read, whatever `retried` is.
     https://upstash.com/docs/qstash/features/retry
@@ -192,7 +193,7 @@ class Parser:
 
 
 def defined(function: Callable[..., float], *arguments: float) -> float:
-    """A function's value, or NaN where it has none, or an argument has none."""
+    """Return a function's value, or NaN if it or an argument has none."""
     if any(map(math.isnan, arguments)):
         return math.nan
     try:

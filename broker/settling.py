@@ -1,23 +1,20 @@
-"""What an attempt leaves behind: the message moves on, and its log says why.
+"""Write down the outcome of an attempt: the message's new state, and its log.
 
-The dispatcher has delivered, or tried to. A message that was accepted is done; one that was
-not waits for the next attempt; one that has none left becomes a dead letter. Its callbacks set
-out as messages of their own (callbacks.py), and its lanes are told that there is room.
+The dispatcher has delivered the message, or tried to. If it was accepted it is done; if not, it
+waits for the next attempt, or becomes a dead letter after the last. Its callbacks are published
+as messages of their own (callbacks.py), and its lanes are marked due, as there is room again.
 """
 
 import logging
 from typing import NamedTuple
 
-from django.conf import settings
-
 from broker import callbacks, lanes
-from broker.cancelling import DAY_MS, kept_until
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Event, Message, State
 from broker.publishing import store
+from broker.retention import kept_until
 from broker.retry import delay_ms
 from groupcommit.statements import insert_all, update_returning
-from groupcommit.writer import begin_with
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +26,8 @@ class Settlement(NamedTuple):
     outcome: Outcome
     now: int
 
-    def verdict(self) -> tuple[State, int]:
-        """DELIVERED, FAILED, or RETRY and the moment of the next attempt in unix ms."""
+    def next_state(self) -> tuple[State, int]:
+        """Return DELIVERED, FAILED or RETRY, and for RETRY when to try again (unix ms)."""
         message, outcome, now = self
         if outcome.accepted:
             return State.DELIVERED, now
@@ -40,53 +37,47 @@ class Settlement(NamedTuple):
         return State.RETRY, now + delay_ms(message.retried, expression, outcome.header, now)
 
 
-def lock_if_laned(settlements: list[Settlement]) -> None:
-    if any(settlement.message.has_lane for settlement in settlements):
-        lanes.lock()
-
-
-@begin_with(lock_if_laned)
+@lanes.locked_for(lambda settlement: [settlement.message])
 def settle_all(settlements: list[Settlement]) -> list[bool]:
-    """Write down what became of attempts; False where the claim had been lost."""
-    lock_if_laned(settlements)
-    verdicts = [settlement.verdict() for settlement in settlements]
-    moved = move(settlements, verdicts)
+    """Write down what became of attempts; return False where the claim had been lost."""
+    next_states = [settlement.next_state() for settlement in settlements]
+    moved = move(settlements, next_states)
     settled = [settlement for settlement in settlements if settlement.message.pk in moved]
     events: list[Event] = []
-    for settlement, (_, due_at) in zip(settlements, verdicts, strict=True):
+    for settlement, (_, due_at) in zip(settlements, next_states, strict=True):
         if state := moved.get(settlement.message.pk):
             events += events_of(settlement, state, due_at)
     insert_all(events)
     failed = [done for done in settled if moved[done.message.pk] == State.FAILED]
-    told = [news for done in settled for news in callbacks.of_attempt(*done)]
-    for letter, (message, outcome, now) in zip(bury(failed), failed, strict=True):
-        told += callbacks.of_failure(message, outcome, letter, now)
-    if told:
-        store(told)
+    reports = [report for done in settled for report in callbacks.of_attempt(*done)]
+    for letter, (message, outcome, now) in zip(make_dead_letters(failed), failed, strict=True):
+        reports += callbacks.of_failure(message, outcome, letter, now)
+    if reports:
+        store(reports)
     laned = [done.message for done in settled if done.message.has_lane]
     if laned:
         lanes.mark_due(laned, settlements[-1].now)
     return [settlement.message.pk in moved for settlement in settlements]
 
 
-def move(settlements: list[Settlement], verdicts: list[tuple[State, int]]) -> dict[int, State]:
-    """Move messages on from their attempt, in one UPDATE: {primary key: new state}.
+def move(settlements: list[Settlement], next_states: list[tuple[State, int]]) -> dict[int, State]:
+    """Update messages after their attempt in one statement; return {primary key: new state}.
 
-    A message that was canceled meanwhile ends as CANCELED unless it was accepted.
+    A message that was cancelled meanwhile ends as CANCELED unless it was accepted.
     """
-    on = "(verdict.state = 'RETRY' AND broker_message.state = 'ACTIVE')"
+    on = "(v.state = 'RETRY' AND broker_message.state = 'ACTIVE')"
     rows = update_returning(
-        "WITH verdict(id, dispatcher, attempt, state, due_at, expires_at) AS ({rows})"
+        "WITH v(id, dispatcher, attempt, state, due_at, expires_at) AS ({rows})"
         " UPDATE broker_message SET claimed_by = '', runs_in = NULL,"
-        f" retried = verdict.attempt + CASE WHEN {on} THEN 1 ELSE 0 END,"
-        " state = CASE WHEN broker_message.state = 'ACTIVE' OR verdict.state = 'DELIVERED'"
-        " THEN verdict.state ELSE 'CANCELED' END,"
-        f" due_at = CASE WHEN {on} THEN verdict.due_at END,"
+        f" retried = v.attempt + CASE WHEN {on} THEN 1 ELSE 0 END,"
+        " state = CASE WHEN broker_message.state = 'ACTIVE' OR v.state = 'DELIVERED'"
+        " THEN v.state ELSE 'CANCELED' END,"
+        f" due_at = CASE WHEN {on} THEN v.due_at END,"
         f" slot = CASE WHEN {on} THEN slot END,"
-        f" expires_at = CASE WHEN NOT {on} THEN verdict.expires_at END"
-        " FROM verdict WHERE broker_message.id = verdict.id"
+        f" expires_at = CASE WHEN NOT {on} THEN v.expires_at END"
+        " FROM v WHERE broker_message.id = v.id"
         " AND broker_message.state IN ('ACTIVE', 'CANCEL_REQUESTED')"
-        " AND claimed_by = verdict.dispatcher AND broker_message.retried = verdict.attempt"
+        " AND claimed_by = v.dispatcher AND broker_message.retried = v.attempt"
         " RETURNING broker_message.id, broker_message.state",
         [
             (
@@ -95,23 +86,16 @@ def move(settlements: list[Settlement], verdicts: list[tuple[State, int]]) -> di
                 message.retried,
                 state,
                 due_at,
-                expires_at(state, now),
+                kept_until(state, now),
             )
-            for (message, _, now), (state, due_at) in zip(settlements, verdicts, strict=True)
+            for (message, _, now), (state, due_at) in zip(settlements, next_states, strict=True)
         ],
     )
     return {message: State(state) for message, state in rows}
 
 
-def expires_at(state: State, now: int) -> int:
-    """Until when a message is kept: a dead letter may be retried for as long as it is there."""
-    if state == State.FAILED:
-        return max(kept_until(now), now + settings.BROKER_DEAD_LETTER_DAYS * DAY_MS)
-    return kept_until(now)
-
-
 def events_of(settlement: Settlement, state: State, due_at: int) -> list[Event]:
-    """What came back, and what follows from it, as lines of the log."""
+    """Return the log's lines for an attempt: what came back, and what follows from it."""
     message, outcome, now = settlement
     line = Event(
         account=message.account,
@@ -125,22 +109,24 @@ def events_of(settlement: Settlement, state: State, due_at: int) -> list[Event]:
     )
     log = {"message_id": message.message_id, "attempt": message.retried + 1}
     if state == State.DELIVERED:
-        logger.info("delivered", extra=log | {"status": outcome.status})
+        logger.info("message delivered", extra=log | {"status": outcome.status})
         return [line]
     log["error"] = outcome.error
     next_line = Event(account=message.account, message=message, state=state, time=now)
     if state == State.RETRY:
-        logger.warning("will be tried again", extra=log | {"in_ms": due_at - now})
+        logger.warning("message will be retried", extra=log | {"in_ms": due_at - now})
         next_line.next_delivery_time = due_at
+        return [line, next_line]
+    next_line.error = outcome.error
+    if state == State.CANCELED:
+        logger.warning("message cancelled", extra=log)
     else:
-        next_line.error = outcome.error
-        word = "canceled" if state == State.CANCELED else "failed for good"
-        logger.warning(word, extra=log)
+        logger.warning("message failed", extra=log)
     return [line, next_line]
 
 
-def bury(failed: list[Settlement]) -> list[DeadLetter]:
-    """Keep failed messages as dead letters."""
+def make_dead_letters(failed: list[Settlement]) -> list[DeadLetter]:
+    """Store failed messages as dead letters."""
     return DeadLetter.objects.bulk_create(
         DeadLetter(
             account=message.account,

@@ -1,4 +1,4 @@
-"""The sender's half of the signature: made anew for every attempt, just before the POST.
+"""The sender's half of the signature: made for every attempt, just before the POST.
 
 The receiver's half is in jobs/signatures.py. Claims as in QStash's documentation:
 https://upstash.com/docs/qstash/features/security
@@ -9,13 +9,13 @@ import hashlib
 
 import jwt
 
-from broker.models import new_id
+from broker.ids import new_id
 
 VALID_SECONDS = 300
 
 
 def sign(url: str, body: bytes, key: str, now_seconds: int) -> str:
-    """A JWT (HS256) that says: this body, for this URL, for the next five minutes."""
+    """Return a JWT (HS256) for this body and URL, valid for five minutes."""
     claims = {
         "iss": "Upstash",
         "sub": url,
@@ -29,5 +29,5 @@ def sign(url: str, body: bytes, key: str, now_seconds: int) -> str:
 
 
 def body_hash(body: bytes) -> str:
-    """The SHA-256 of the body in base64url, padded."""
+    """Return the SHA-256 of the body in padded base64url."""
     return base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode()

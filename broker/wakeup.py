@@ -16,23 +16,22 @@ CHANNEL = "broker_due"
 # https://www.sqlite.org/pragma.html#pragma_data_version
 LOOK_SECONDS = 0.02
 
-type Listener = Callable[[], None]
+type Callback = Callable[[], None]
+type Listener = Callable[[], Callback]
 
-_listeners: dict[Listener, Callable[[], Listener | None]] = {}
+_listeners: set[Listener] = set()
 
 
-def listen(listener: Listener, take: Callable[[], Listener | None] = lambda: None) -> None:
-    """Call a function, from any thread, whenever this process has stored a message.
+def listen(listener: Listener) -> None:
+    """Call a listener, from any thread, whenever this process stores something that is due.
 
-    `take` is called before, in the transaction that stores it, and may give another function
-    to be called in this one's place: an idle dispatcher claims the message right there and
-    saves itself a transaction.
+    It is called in the transaction that stores, and returns what to call after the commit.
     """
-    _listeners[listener] = take
+    _listeners.add(listener)
 
 
 def unlisten(listener: Listener) -> None:
-    _listeners.pop(listener, None)
+    _listeners.discard(listener)
 
 
 def on_commit() -> None:
@@ -40,11 +39,11 @@ def on_commit() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"NOTIFY {CHANNEL}")
-    for listener, take in tuple(_listeners.items()):
-        transaction.on_commit(take() or listener)
+    for listener in tuple(_listeners):
+        transaction.on_commit(listener())
 
 
-async def watch(changed: Callable[[], None]) -> None:
+async def watch(changed: Callback) -> None:
     """Call `changed` after each commit of another process; runs until cancelled."""
     if connection.vendor == "postgresql":
         await watch_postgresql(changed)
@@ -52,29 +51,29 @@ async def watch(changed: Callable[[], None]) -> None:
         await watch_sqlite(changed)
 
 
-async def watch_sqlite(changed: Callable[[], None]) -> None:
-    """Look at the database's version number; it takes microseconds and no lock."""
-    looker = sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)
+async def watch_sqlite(changed: Callback) -> None:
+    """Look at the database's version number; this takes microseconds and no lock."""
+    watching = sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)
     try:
         seen = None
         while True:
-            (version,) = looker.execute("PRAGMA data_version").fetchone()
+            (version,) = watching.execute("PRAGMA data_version").fetchone()
             if version != seen:
                 seen = version
                 changed()
             await asyncio.sleep(LOOK_SECONDS)
     finally:
-        looker.close()
+        watching.close()
 
 
-async def watch_postgresql(changed: Callable[[], None]) -> None:
+async def watch_postgresql(changed: Callback) -> None:
     """Wait for notifications on a connection of its own."""
     parameters = connection.get_connection_params()
     for ours in ("cursor_factory", "context", "prepare_threshold", "pool"):
         parameters.pop(ours, None)
-    listener = await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
-    async with listener:
-        await listener.execute(f"LISTEN {CHANNEL}")
+    watching = await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
+    async with watching:
+        await watching.execute(f"LISTEN {CHANNEL}")
         changed()
-        async for _ in listener.notifies():
+        async for _ in watching.notifies():
             changed()

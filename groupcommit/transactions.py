@@ -12,11 +12,11 @@ LOCK_RETRY_SECONDS = 0.001
 
 @contextmanager
 def write_transaction(lock_seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """`transaction.atomic()`, taking fair turns with other processes on SQLite.
+    """Like `transaction.atomic()`, but fair among processes on SQLite.
 
-    SQLite's own way of waiting for its write lock sleeps longer and longer, up to 100 ms,
-    and starves beside a process that takes the lock again and again. Here the lock is asked
-    for every millisecond; OperationalError if it is not to be had in time.
+    SQLite itself waits for its write lock in longer and longer sleeps, up to 100 ms, and may
+    never get it beside a process that takes it again and again. This tries every millisecond,
+    and raises OperationalError if it does not get the lock in time.
     https://www.sqlite.org/c3ref/busy_timeout.html
     """
     if connection.vendor != "sqlite" or connection.in_atomic_block:
@@ -33,7 +33,7 @@ def write_transaction(lock_seconds: float = LOCK_SECONDS) -> Iterator[None]:
 
 
 def lock_database(lock_seconds: float) -> transaction.Atomic:
-    """An atomic block that has been entered, and with it SQLite's write lock."""
+    """Enter an atomic block, which takes SQLite's write lock, and return it."""
     deadline = time.monotonic() + lock_seconds
     connection.ensure_connection()
     sqlite = connection.connection

@@ -1,16 +1,17 @@
-"""One thread a process that writes to the database, many writes to a commit.
+"""Group commit: one thread in each process runs many writes in one transaction.
 
-Every step of a message's way is a write that must be durable before the next step: being
-claimed, each of the ten requests noted, being settled. A commit costs a flush to disk, so a
-thousand coroutines that each commit wait for a thousand flushes. Here they queue up instead:
-the thread takes whatever has gathered, runs it in one transaction, commits once, and only
-then answers every caller (group commit).
+Every step of a message's way is a write that must be durable before the next one: it is claimed,
+a step of its job is noted, it is settled. A commit waits for a flush to disk, so a thousand
+coroutines that each commit wait for a thousand flushes. Here their writes queue up instead: the
+thread takes all that have gathered, runs them in one transaction, commits once, and only then
+passes each caller its result.
 
-A write is a function over a list: it gets what all callers of a batch have passed to it, and
-returns a result for each. So a batch is a handful of statements however many wait for it.
+A write is a function over a list: it gets the arguments of all its callers in a batch, and
+returns a result for each. So a batch is a few statements, however many callers wait for it.
 """
 
 import asyncio
+import functools
 import logging
 import queue
 import sys
@@ -28,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 type Write[A, R] = Callable[[list[A]], list[R]]
 
-# The larger a batch was, the longer the next one may gather, up to 50 ms: it costs hardly
-# more, and other processes get their turn at SQLite's one write lock. A lone write waits for
-# nothing.
+# The larger a batch was, the longer the next one may gather, up to 50 ms: a larger batch hardly
+# costs more, and other processes get their turn at SQLite's one write lock. The next batch after
+# a single write does not wait.
 REST_SECONDS_PER_WRITE = 0.002
 LONGEST_REST_SECONDS = 0.05
 LARGEST_BATCH = 500
-# The database module lets go of the interpreter at every statement and has to ask for it
-# back; beside a busy event loop it would wait 5 ms each time, the interpreter's default.
+# The database driver releases the interpreter lock at every statement and has to get it back;
+# beside a busy event loop that takes 5 ms each time, the interpreter's default.
 # https://docs.python.org/3/library/sys.html#sys.setswitchinterval
 SWITCH_SECONDS = 0.002
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -43,22 +44,25 @@ DEADLOCK = "40P01"
 DEADLOCK_TRIES = 5
 
 
-def begin_with[A, R](lock: Callable[[list[A]], None]) -> Callable[[Write[A, R]], Write[A, R]]:
-    """Have `lock` called with a write's arguments before anything else of its batch.
+class LockedWrite[A, R]:
+    """A write that needs a lock; `lock` gets the same arguments and may find it needs none.
 
-    For a lock that others hold while they wait for rows: a batch that has rows already and
-    then asked for it would never get it, nor would they get their rows.
+    Called by itself, it takes the lock and writes. In a batch, the writer takes the locks of
+    all writes before the first of them runs: a transaction that locks rows and then waits for
+    this lock deadlocks with one that holds the lock and waits for the rows.
     """
 
-    def mark(write: Write[A, R]) -> Write[A, R]:
-        write.begin = lock  # type: ignore[attr-defined]
-        return write
+    def __init__(self, write: Write[A, R], lock: Callable[[list[A]], None]) -> None:
+        self.write, self.lock = write, lock
+        functools.update_wrapper(self, write)
 
-    return mark
+    def __call__(self, arguments: list[A]) -> list[R]:
+        self.lock(arguments)
+        return self.write(arguments)
 
 
 class Pending(NamedTuple):
-    """A write, and who waits for it: a coroutine on `loop`, or a thread if that is None."""
+    """A queued write; its caller is a coroutine on `loop`, or a thread if that is None."""
 
     write: Write[Any, Any]
     argument: Any
@@ -68,10 +72,10 @@ class Pending(NamedTuple):
 
 
 class Writer:
-    """Run writes in batches; start the thread with the first one.
+    """Run writes in batches, on a thread that the first write starts.
 
-    A write may run twice (alone, when another one of its batch has failed), so it must do
-    nothing but database work.
+    A write may run twice (once more by itself, if another one of its batch has failed), so it
+    must do nothing but database work.
     """
 
     def __init__(self) -> None:
@@ -81,7 +85,7 @@ class Writer:
         self.thread: threading.Thread | None = None
 
     def submit[A, R](self, write: Write[A, R], argument: A) -> Future[R]:
-        """Queue a write; its result, or its exception, comes once it is durable."""
+        """Queue a write; the future gets its result once it is durable, or its exception."""
         future: Future[R] = Future()
         self.put(Pending(write, argument, 0, None, future))
         return future
@@ -89,8 +93,8 @@ class Writer:
     async def write[A, R](self, write: Write[A, R], argument: A, patience: float = 0) -> R:
         """Wait for a write without holding a thread.
 
-        A write with `patience` lets others gather for so many seconds, unless one without
-        is queued meanwhile. Cancelling the caller does not undo a write that is queued.
+        A write with `patience` lets others gather for so many seconds, or until one without
+        patience is queued. Cancelling the caller does not undo a queued write.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
@@ -109,19 +113,19 @@ class Writer:
                     self.thread.start()
 
     def run(self) -> None:
-        """Commit batch after batch, for as long as the process lives."""
+        """Commit one batch after the other, as long as the process runs."""
         while True:
             batch = self.gather()
             try:
                 commit(batch)
                 connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
             except Exception as error:
-                logger.exception("the writer stumbled and goes on")
-                answer([(pending, error) for pending in batch])
+                logger.exception("writer failed, going on with the next batch")
+                report([(pending, error) for pending in batch])
             time.sleep(min((len(batch) - 1) * REST_SECONDS_PER_WRITE, LONGEST_REST_SECONDS))
 
     def gather(self) -> list[Pending]:
-        """Wait for a write, then take along all that have queued up behind it."""
+        """Wait for a write, and return it with all that are queued behind it."""
         batch = [self.pending.get()]
         if batch[0].patience:
             self.urgent.wait(batch[0].patience)
@@ -137,7 +141,8 @@ class Writer:
 def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
     """Run a batch in one transaction; if it fails, each write in one of its own.
 
-    One that PostgreSQL has chosen as the victim of a deadlock has changed nothing, and runs again.
+    A batch that PostgreSQL has chosen as the victim of a deadlock has changed nothing, and runs
+    again.
     """
     by_write: dict[Write[Any, Any], list[Pending]] = {}
     for pending in batch:
@@ -146,28 +151,29 @@ def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
     try:
         with write_transaction():
             for write, callers in by_write.items():
-                if begin := getattr(write, "begin", None):
-                    begin([caller.argument for caller in callers])
+                if isinstance(write, LockedWrite):
+                    write.lock([caller.argument for caller in callers])
             for write, callers in by_write.items():
-                results = write([caller.argument for caller in callers])
+                run = write.write if isinstance(write, LockedWrite) else write
+                results = run([caller.argument for caller in callers])
                 answers += zip(callers, results, strict=True)
     except Exception as error:
         if tries_left and getattr(error.__cause__, "sqlstate", "") == DEADLOCK:
             commit(batch, tries_left - 1)
             return
         if len(batch) == 1:
-            answer([(batch[0], error)])
+            report([(batch[0], error)])
             return
         if not isinstance(error, Error):
-            logger.warning("a write failed, its batch runs again one by one", exc_info=error)
+            logger.warning("write failed, running its batch one by one", exc_info=error)
         for pending in batch:
             commit([pending])
     else:
-        answer(answers)
+        report(answers)
 
 
-def answer(answers: list[tuple[Pending, Any]]) -> None:
-    """Tell every caller its result; those of one event loop in one call."""
+def report(answers: list[tuple[Pending, Any]]) -> None:
+    """Pass each caller its result, with one call for each event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
     for pending, result in answers:
         if pending.loop is None:
@@ -178,11 +184,11 @@ def answer(answers: list[tuple[Pending, Any]]) -> None:
         try:
             loop.call_soon_threadsafe(resolve, results)
         except RuntimeError:
-            logger.info("nobody waits any more: the event loop is closed")
+            logger.info("write has no caller any more: its event loop is closed")
 
 
 def resolve(results: Iterable[tuple[Any, Any]]) -> None:
-    """Set results, or exceptions, where somebody still waits."""
+    """Set results, or exceptions, on futures that are not cancelled."""
     for future, result in results:
         if future.done():
             continue

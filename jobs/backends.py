@@ -11,13 +11,14 @@ from django.tasks.signals import task_enqueued
 from django.utils import timezone
 
 import broker.cancelling
+import broker.clock
 import broker.errors
 import broker.lanes
 import broker.models
 import broker.publishing
 import broker.resources.queues
 from groupcommit.transactions import write_transaction
-from groupcommit.writer import begin_with, writer
+from groupcommit.writer import writer
 from jobs.attempts import Attempt, read_attempts
 from jobs.hosted import HostedQueue
 from jobs.interface import JobBackend, JobResult, JobTask, announce, letter_for
@@ -73,7 +74,7 @@ class EmbeddedQueue(JobBackend):
         return [attempt for log in logs.values() for attempt in read_attempts(log)]
 
     def is_stuck(self) -> bool:
-        return broker.models.queue_is_stuck(broker.models.now_ms())
+        return broker.models.queue_is_stuck(broker.clock.now_ms())
 
 
 class Publication(NamedTuple):
@@ -86,11 +87,7 @@ class Publication(NamedTuple):
     parallelism: int | None
 
 
-def lock_lanes(publications: list[Publication]) -> None:
-    broker.publishing.lock_if_laned([[publication.message] for publication in publications])
-
-
-@begin_with(lock_lanes)
+@broker.lanes.locked_for(lambda publication: [publication.message])
 def store_publications(publications: list[Publication]) -> list[bool]:
     """Store jobs and their messages; False where somebody else has moved the job meanwhile."""
     store_jobs([each.job for each in publications if each.is_new])
@@ -105,18 +102,18 @@ def store_publications(publications: list[Publication]) -> list[bool]:
 
 def set_parallelism(message: broker.models.Message, parallelism: int) -> None:
     """Let so many messages of a message's queue run at once."""
-    name, now = str(message.queue_name), broker.models.now_ms()
+    name, now = str(message.queue_name), broker.clock.now_ms()
     change = broker.resources.queues.QueueChange(message.account, name, now, parallelism)
     if change.queue().exclude(parallelism=parallelism).exists():
         broker.resources.queues.apply(change)
 
 
-@begin_with(broker.lanes.lock_for_all)
+@broker.lanes.locked
 def cancel_jobs(cancellations: list[tuple[Job, Transition]]) -> list[bool]:
     """Cancel jobs and what is left of their messages; False for a job that has moved on."""
     saved = save_transitions([transition for _, transition in cancellations])
     jobs = [job for (job, _), is_saved in zip(cancellations, saved, strict=True) if is_saved]
     ids = [message["id"] for job in jobs for message in job.messages]
     messages = broker.models.Message.objects.filter(message_id__in=ids)
-    broker.cancelling.cancel(list(messages.values_list("id", flat=True)), broker.models.now_ms())
+    broker.cancelling.cancel(list(messages.values_list("id", flat=True)), broker.clock.now_ms())
     return saved

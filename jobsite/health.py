@@ -12,7 +12,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from broker.models import now_ms, queue_is_stuck
+from broker.clock import now_ms
+from broker.models import queue_is_stuck
 
 STUCK = "queue is not running: messages are due and nothing claims them"
 

@@ -9,7 +9,8 @@ keeps its order in any case.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-FINAL = {"DELIVERED", "FAILED", "CANCELED"}
+# Written out, so that the judge does not rely on the code it judges.
+ENDS = {"DELIVERED", "FAILED", "CANCELED"}
 
 
 class Kill(NamedTuple):
@@ -111,7 +112,7 @@ def examine(story: Story, kills: Iterable[Kill]) -> Findings:
             troubles.append(f"attempt {number} arrived {len(attempt.arrivals)} times")
     if sum(len(attempt.arrivals) for attempt in attempts) < len(story.arrivals):
         troubles.append("it arrived before any attempt")
-    ends = [line.state for line in story.log if line.state in FINAL]
+    ends = [line.state for line in story.log if line.state in ENDS]
     if len(ends) > 1:
         troubles.append(f"it ended {len(ends)} times: {', '.join(ends)}")
     interrupted = sum(attempt.interrupted for attempt in attempts)

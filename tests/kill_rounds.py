@@ -27,7 +27,7 @@ import django
 from harness.postgresql import Cluster
 from harness.processes import Site, free_port
 from harness.waiting import eventually
-from tests.kill_findings import FINAL, Kill, Line, Story, examine, out_of_order
+from tests.kill_findings import Kill, Line, Story, examine, out_of_order
 
 VICTIMS = ["publisher", "dispatcher 1", "dispatcher 2", "web", "receiver"]
 MOST_KILLS = 5
@@ -177,9 +177,9 @@ class Rounds:
 
     def wait_until_settled(self, first: int) -> bool:
         """Whether all messages of the round were settled in time."""
-        from broker.models import Message
+        from broker.models import FINAL_STATES, Message
 
-        moving = Message.objects.filter(id__gte=first).exclude(state__in=FINAL)
+        moving = Message.objects.filter(id__gte=first).exclude(state__in=FINAL_STATES)
         try:
             eventually(lambda: not moving.exists(), SETTLING_SECONDS)
         except AssertionError:

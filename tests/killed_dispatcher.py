@@ -22,16 +22,16 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def attempt(session: Any, message: Message, key: str) -> delivery.Outcome:
+async def deliver_and_die(session: Any, message: Message, key: str) -> delivery.Outcome:
     """Deliver as usual, and die on the way."""
     step = sys.argv[1]
     if step == "after-claim":
         die()
     if step == "during-post":
         asyncio.get_running_loop().call_later(1.2, die)
-    outcome = await delivery.attempt(session, message, key)
+    outcome = await delivery.deliver(session, message, key)
     die()
     return outcome
 
 
-asyncio.run(Dispatcher(attempt=attempt).run())
+asyncio.run(Dispatcher(deliver_and_die).run())

@@ -4,7 +4,8 @@ import pytest
 from django.db import DatabaseError
 from django.test import RequestFactory
 
-from broker.models import Message, Pulse, now_ms
+from broker.clock import now_ms
+from broker.models import Message, Pulse
 from jobsite import health
 from jobsite.health import healthz
 

@@ -38,7 +38,7 @@ async def test_a_messages_way_from_the_click_to_the_end(async_client, transactio
 
         # The dispatcher claims the message, signs it and posts it to /api/long-task, which
         # checks the signature, claims the job and makes the ten requests.
-        assert await Dispatcher(attempt=deliver).run_once() == 1
+        assert await Dispatcher(deliver).run_once() == 1
         assert sink.keys == [f"{job.id}-{number}" for number in range(1, 11)]
         pauses = [b["at"] - a["at"] for a, b in zip(sink.requests, sink.requests[1:], strict=False)]
         assert min(pauses) >= 0.5
@@ -48,7 +48,7 @@ async def test_a_messages_way_from_the_click_to_the_end(async_client, transactio
     await message.arefresh_from_db()
     assert (job.status, job.steps_done, job.attempts) == ("succeeded", 10, 1)
     assert (message.state, message.due_at) == ("DELIVERED", None)
-    assert await Dispatcher(attempt=deliver).run_once() == 0
+    assert await Dispatcher(deliver).run_once() == 0
 
     # The page has no polling attributes any more, so polling stops.
     partial = (await async_client.get(url)).text

@@ -27,8 +27,9 @@ from broker.api.lookups import read, show_one
 from broker.api.pages import SELECTORS, Page, read_page, read_pair, read_place
 from broker.api.requests import Call
 from broker.api.shown import shown_letter
+from broker.clock import now_ms
 from broker.errors import NotFound
-from broker.models import DeadLetter, now_ms
+from broker.models import DeadLetter
 from broker.options import checked_options
 from broker.publishing import Receipt
 from broker.resources.dead_letters import Taking, delete, read_changes, retry

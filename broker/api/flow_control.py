@@ -15,8 +15,9 @@ from django.http import JsonResponse
 from broker.api.lookups import read, show_all, show_one
 from broker.api.requests import Call, unquoted
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import NotFound, Rejected
-from broker.models import CARRIED, FlowControl, Message, now_ms
+from broker.models import CLAIMED_STATES, FlowControl, Message
 from broker.options import (
     BOOLEANS,
     CONTROL_CHARACTER,
@@ -64,7 +65,9 @@ async def show_global_parallelism(call: Call) -> JsonResponse:
     # A claim ends within a lease from now, or two if clocks differ, so only the beginning of
     # the index is read.
     soon = now_ms() + 2000 * int(settings.BROKER_LEASE_SECONDS)
-    carried = Message.objects.filter(account=call.account, state__in=CARRIED, due_at__lte=soon)
+    carried = Message.objects.filter(
+        account=call.account, state__in=CLAIMED_STATES, due_at__lte=soon
+    )
     return JsonResponse(
         {
             "parallelismMax": settings.BROKER_CONCURRENCY,

@@ -12,13 +12,12 @@ from broker.accounts import Keys, keys_of
 from broker.api.lookups import read
 from broker.api.requests import Call, refuse
 from groupcommit.statements import one_by_one
-from groupcommit.writer import begin_with, writer
+from groupcommit.writer import writer
 
 
-@begin_with(lanes.lock_for_all)
+@lanes.locked  # two rotations at once would both promise a next key
 @one_by_one
 def rotate(account: str) -> Keys:
-    lanes.lock()  # two rotations at once would both promise a next key
     return accounts.rotate(account)
 
 

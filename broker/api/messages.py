@@ -12,7 +12,6 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.http import JsonResponse
 
-from broker import lanes
 from broker.api.filters import (
     COLUMNS,
     DATES,
@@ -27,11 +26,10 @@ from broker.api.lookups import read, show_one
 from broker.api.pages import SELECTORS, read_count
 from broker.api.requests import Call
 from broker.api.shown import shown_message
-from broker.cancelling import cancel
+from broker.cancelling import cancel_now
 from broker.errors import NotFound
-from broker.models import WAITING, Message, State, now_ms
-from groupcommit.statements import one_by_one
-from groupcommit.writer import begin_with, writer
+from broker.models import WAITING_STATES, Message, State
+from groupcommit.writer import writer
 
 KNOWN = [name for name in COLUMNS if name != "messageId"]
 KNOWN += ["label", *DATES, "messageIds", *SELECTORS]
@@ -52,7 +50,7 @@ async def get_message(call: Call, message_id: str) -> JsonResponse:
 async def cancel_message(call: Call, message_id: str) -> JsonResponse:
     """Cancel one message; 404 if it is finished already."""
     ids = await read(lambda: keys(named(call.account, [message_id])))
-    cancelled = await writer.write(cancel_each, ids) if ids else 0
+    cancelled = await writer.write(cancel_now, ids) if ids else 0
     if not cancelled:
         raise NotFound(f"there is no message {message_id[:100]!r} to cancel")
     return JsonResponse({"cancelled": cancelled}, status=202)
@@ -73,7 +71,7 @@ async def cancel_messages(call: Call) -> JsonResponse:
         ids = ids[:limit]
     cancelled = 0
     for some in batched(ids, CANCELED_AT_ONCE, strict=False):
-        cancelled += await writer.write(cancel_each, list(some))
+        cancelled += await writer.write(cancel_now, list(some))
     return JsonResponse({"cancelled": cancelled})
 
 
@@ -88,7 +86,7 @@ def choose(account: str, selectors: Selectors) -> QuerySet[Message]:
         message_condition(selectors),
         date_condition(selectors, "created_at"),
         account=account,
-        state__in=[*WAITING, State.ACTIVE],
+        state__in=[*WAITING_STATES, State.ACTIVE],
     )
 
 
@@ -101,10 +99,3 @@ def named(account: str, message_ids: list[str]) -> QuerySet[Message]:
 def keys(messages: QuerySet[Message]) -> list[int]:
     """The primary keys of messages, the first accepted first."""
     return sorted(messages.values_list("id", flat=True))
-
-
-@begin_with(lanes.lock_for_all)
-@one_by_one
-def cancel_each(messages: list[int]) -> int:
-    """Cancel messages by primary key; how many there were to cancel."""
-    return cancel(messages, now_ms())

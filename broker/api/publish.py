@@ -4,26 +4,25 @@ They are in this request, which is answered once they are durable.
 https://upstash.com/docs/qstash/api-reference/messages/publish-a-message
 """
 
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
 from django.http import JsonResponse
 
+from broker import lanes
 from broker.api.lookups import read
 from broker.api.requests import Call
+from broker.clock import now_ms
 from broker.errors import Rejected, TooLarge
-from broker.models import Message, now_ms
+from broker.models import Message
 from broker.options import checked_options
-from broker.publishing import Publication, Receipt, lock_if_laned, messages_for, store_lists
+from broker.publishing import Publication, Receipt, messages_for, store_lists
 from groupcommit.statements import one_by_one
-from groupcommit.writer import begin_with, writer
+from groupcommit.writer import writer
 
 
-def lock_if_any_laned(batches: list[list[list[Message]]]) -> None:
-    lock_if_laned([messages for lists in batches for messages in lists])
-
-
-@begin_with(lock_if_any_laned)
+@lanes.locked_for(chain.from_iterable)
 @one_by_one
 def store_batch(lists: list[list[Message]]) -> list[list[Receipt]]:
     """Store the messages of a batch."""

@@ -12,8 +12,9 @@ from django.http import JsonResponse
 from broker.api.lookups import show_all, show_one
 from broker.api.requests import Call
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import Rejected
-from broker.models import Queue, now_ms
+from broker.models import Queue
 from broker.options import LARGEST_INTEGER, checked_name
 from broker.resources import queues
 from broker.resources.queues import QueueChange

@@ -16,9 +16,10 @@ from broker.api.publish import prepare, read_publication
 from broker.api.requests import Call
 from broker.api.shown import present, shown_message
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import Rejected
 from broker.firing import publication
-from broker.models import Message, Schedule, State, now_ms
+from broker.models import Message, Schedule, State
 from broker.options import checked_name, read_fields
 from broker.resources import schedules
 from broker.resources.schedules import ScheduleChange

@@ -12,9 +12,10 @@ from django.http import JsonResponse
 from broker.api.lookups import show_all, show_one
 from broker.api.requests import Call
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import Rejected
 from broker.headers import canonical
-from broker.models import UrlGroup, now_ms
+from broker.models import UrlGroup
 from broker.options import checked_name, checked_options, checked_url, quoted
 from broker.publishing import Publication, message_to
 from broker.resources import url_groups

@@ -25,9 +25,9 @@ class Migration(migrations.Migration):
             name='Message',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('message_id', models.CharField(default=broker.models.new_message_id, max_length=64, unique=True)),
+                ('message_id', models.CharField(default=broker.ids.new_message_id, max_length=64, unique=True)),
                 ('account', models.CharField(default='site', max_length=64)),
-                ('created_at', models.BigIntegerField(default=broker.models.now_ms)),
+                ('created_at', models.BigIntegerField(default=broker.clock.now_ms)),
                 ('caller_ip', models.CharField(blank=True, max_length=45)),
                 ('url', models.TextField()),
                 ('method', models.CharField(default='POST', max_length=8)),

@@ -1,32 +1,22 @@
-"""The tables of the embedded queue: where messages rest between two steps.
+"""The tables of the embedded queue: where messages are between two steps.
 
-A publisher's message becomes a `Message` row (message.py), which may stand in a lane
-(lanes.py); every step adds an `Event` to its log, and the last one may make it a `DeadLetter`
-(log.py). Times are unix milliseconds throughout, as on QStash's wire.
+A publisher's message becomes a `Message` row (message.py), which may wait in a lane (lanes.py).
+Every step adds an `Event` to its log, and a message that fails becomes a `DeadLetter` (log.py).
+Times are unix milliseconds throughout, as on QStash's wire.
 """
 
 from broker.models.accounts import SigningKeys
 from broker.models.lanes import FlowControl, Lane, Queue
 from broker.models.log import DeadLetter, Event
-from broker.models.message import (
-    CARRIED,
-    FINAL,
-    WAITING,
-    Message,
-    Row,
-    State,
-    new_id,
-    new_message_id,
-    now_ms,
-)
+from broker.models.message import CLAIMED_STATES, FINAL_STATES, WAITING_STATES, Message, Row, State
 from broker.models.pulse import Pulse, queue_is_stuck, remove_stale_pulses
 from broker.models.schedules import Schedule
 from broker.models.url_groups import Endpoint, UrlGroup
 
 __all__ = [
-    "CARRIED",
-    "FINAL",
-    "WAITING",
+    "CLAIMED_STATES",
+    "FINAL_STATES",
+    "WAITING_STATES",
     "DeadLetter",
     "Endpoint",
     "Event",
@@ -40,9 +30,6 @@ __all__ = [
     "SigningKeys",
     "State",
     "UrlGroup",
-    "new_id",
-    "new_message_id",
-    "now_ms",
     "queue_is_stuck",
     "remove_stale_pulses",
 ]

@@ -1,4 +1,4 @@
-"""What an account's signing keys became after a rotation; before it, the settings say.
+"""An account's signing keys after a rotation; until the first one they are in the settings.
 
 The dispatcher signs with the current key just before each POST.
 """

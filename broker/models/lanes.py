@@ -1,8 +1,8 @@
-"""Lanes: where messages stand in line that may not be delivered all at once.
+"""Lanes: where messages wait that may not all be delivered at once.
 
-A queue lets its messages through in order, a flow control key limits how many run at once and
-how many start in a while. broker/lanes.py lets them go; `due_at` is when it should look at a
-lane next.
+A queue delivers its messages in order, a flow control key limits how many run at once and how
+many start in a period. broker/lanes.py releases them; `due_at` is when it must look at a lane
+next.
 """
 
 from typing import ClassVar
@@ -10,14 +10,14 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
-from broker.models.message import now_ms
+from broker.clock import now_ms
 
 
 class Lane(models.Model):
     """What a queue and a flow control key have in common.
 
-    `last_place` is the place of whoever has joined last; taking one locks the lane, so places
-    are in the order of acceptance also between processes.
+    `last_place` is the place of the message that joined last. Taking a place locks the lane, so
+    places are in the order of acceptance between processes, too.
     """
 
     kind: ClassVar[str]
@@ -38,13 +38,13 @@ class Lane(models.Model):
 
     @property
     def key(self) -> str:
-        """What `Message.lane` says of those who stand here."""
+        """The value of `Message.lane` for messages that wait here."""
         return f"{self.kind}:{self.name}"
 
 
 class Queue(Lane):
-    """Messages in order, `parallelism` at once. A deleted one remains, unseen, until those
-    that stand in it are through.
+    """Messages in order, `parallelism` at once. A deleted queue is hidden until the messages in it
+    have ended.
     """
 
     kind = "queue"
@@ -81,7 +81,7 @@ class FlowControl(Lane):
         ]
 
     def started(self, now: int) -> int:
-        """How many have started in the window that is open now."""
+        """Return how many have started in the present window."""
         period = 1000 * self.period_seconds
         # Another machine's clock may be a little behind; one that was set back by more than
         # a period must not leave the window open for as long.

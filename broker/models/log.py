@@ -1,7 +1,7 @@
 """What has happened to messages: the lines of their logs, and the dead letters.
 
 Every step of a message's way adds an `Event`, in the same transaction. A message that no
-attempt could deliver rests here as a `DeadLetter` until somebody retries or deletes it.
+attempt could deliver stays as a `DeadLetter` until it is retried, deleted, or too old.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from groupcommit.statements import places
 
 class EventQuerySet(models.QuerySet["Event"]):
     def log(self, messages: Sequence[int], state: State, now: int, error: str = "") -> None:
-        """Add the same line to the logs of several messages, without a row each in Python."""
+        """Add the same line to the logs of several messages, in one statement."""
         if messages:
             with connection.cursor() as cursor:
                 cursor.execute(
@@ -49,7 +49,7 @@ class Event(models.Model):
 
 
 class DeadLetter(models.Model):
-    """A message that no attempt could deliver, with the last answer it got."""
+    """A message that no attempt could deliver, with the last response."""
 
     account = models.CharField(max_length=64, default="site")
     message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="dead_letter")

@@ -1,43 +1,25 @@
-"""A message's row, from its acceptance to the day on which it is forgotten.
+"""A message's row, from its acceptance until it is deleted.
 
-Publishers add rows; claiming.py, settling.py and cancelling.py move them from state to state,
+Publishing adds rows; claiming.py, settling.py and cancelling.py move them from state to state,
 each by one conditional UPDATE. The states and their arrows are drawn in docs/queue.md.
 """
 
 import functools
 import json
-import secrets
-import time
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models import Q
 
+from broker.clock import now_ms
+from broker.ids import new_message_id
+
 type Row = tuple[Any, ...]
 
 
-def now_ms() -> int:
-    """The present moment in unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def new_id(prefix: str) -> str:
-    """An id that cannot be guessed, such as `sig_0f3a…`: 112 random bits."""
-    return f"{prefix}_{secrets.token_hex(14)}"
-
-
-def new_message_id() -> str:
-    """A message's id: the time, then 96 random bits.
-
-    Ids that grow with time are written side by side in their index, so that storing a message
-    costs the same however many there are.
-    """
-    return f"msg_{now_ms():012x}{secrets.token_hex(12)}"
-
-
 class State(models.TextChoices):
-    """What QStash's log calls them. CREATED and RETRY wait, ACTIVE and CANCEL_REQUESTED are
-    being delivered, ERROR is an event only; the other three are final.
+    """The states by the names of QStash's log. In CREATED and RETRY a message waits, in ACTIVE and
+    CANCEL_REQUESTED a dispatcher has claimed it. ERROR is an event only; the others are final.
     """
 
     CREATED = "CREATED"
@@ -50,18 +32,18 @@ class State(models.TextChoices):
     CANCELED = "CANCELED"
 
 
-WAITING = (State.CREATED, State.RETRY)
-CARRIED = (State.ACTIVE, State.CANCEL_REQUESTED)
-FINAL = (State.DELIVERED, State.FAILED, State.CANCELED)
+WAITING_STATES = (State.CREATED, State.RETRY)
+CLAIMED_STATES = (State.ACTIVE, State.CANCEL_REQUESTED)
+FINAL_STATES = (State.DELIVERED, State.FAILED, State.CANCELED)
 
 
 class Message(models.Model):
-    """A message: what to send where, and how far it has come.
+    """What to send where, and how far it has come.
 
     `due_at` is the moment at which a dispatcher must look at this message next: its delivery
-    time while it waits, the end of its claim while an attempt runs; null while it stands in a
-    lane and once it is over. One small index over it serves every claim, however many
-    messages are finished.
+    time while it waits, the end of the lease during an attempt; null while it is in a lane and
+    after its end. One small index over it serves every claim, however many messages have
+    ended.
     """
 
     message_id = models.CharField(max_length=64, unique=True, default=new_message_id)
@@ -84,13 +66,13 @@ class Message(models.Model):
     retry_delay_expression = models.TextField(blank=True)
     flow_control = models.JSONField(default=dict, help_text="{parallelism, rate, period}")
 
-    # Whom to tell: a URL, and publish options of the callback, {name: [value, …]}.
+    # Where to report: a URL, and the callback's publish options, {name: [value, …]}.
     callback = models.TextField(blank=True)
     callback_header = models.JSONField(default=dict)
     failure_callback = models.TextField(blank=True)
     failure_callback_header = models.JSONField(default=dict)
 
-    # What it belongs to. Null, not "", keeps the others out of the indexes of lanes.
+    # What it belongs to. Null, not "", keeps messages without a lane out of the lanes' indexes.
     queue_name = models.CharField(max_length=255, null=True)  # noqa: DJ001
     flow_control_key = models.CharField(max_length=255, null=True)  # noqa: DJ001
     schedule_id = models.CharField(max_length=255, blank=True)
@@ -109,8 +91,8 @@ class Message(models.Model):
 
     # 1 if it has a queue or a flow control key, else null.
     in_lanes = models.PositiveSmallIntegerField(null=True)
-    # The lane it stands in, and since when; the place in its queue that it has been given
-    # (and hands on to its callbacks); the flow control key it is being delivered under.
+    # The lane it waits in, and its place there; the slot of its queue that it has (and passes to
+    # its callbacks); the flow control key under which it is being delivered.
     lane = models.CharField(max_length=300, null=True)  # noqa: DJ001
     place = models.BigIntegerField(null=True)
     slot = models.BigIntegerField(null=True)
@@ -174,19 +156,19 @@ class Message(models.Model):
     @classmethod
     @functools.cache
     def columns(cls) -> list[str]:
-        """The table's columns, `id` first."""
+        """Return the table's columns, `id` first."""
         return [str(field.column) for field in cls._meta.concrete_fields]
 
     @classmethod
     @functools.cache
     def json_columns(cls) -> frozenset[int]:
-        """Which of the columns hold JSON."""
+        """Return the positions of the columns with JSON."""
         fields = enumerate(cls._meta.concrete_fields)
         return frozenset(n for n, field in fields if isinstance(field, models.JSONField))
 
     @classmethod
     def from_row(cls, row: Row) -> "Message":
-        """A message from its columns' values as the database gives them."""
+        """Make a message from its columns' values as the database returns them."""
         values = list(row)
         for number in cls.json_columns():
             values[number] = json.loads(values[number])

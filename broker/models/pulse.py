@@ -1,4 +1,4 @@
-"""Signs of life of the dispatchers, for whoever wonders why a message does not move."""
+"""Which dispatchers are alive, to tell why a message is not delivered."""
 
 from collections.abc import Collection
 
@@ -10,7 +10,7 @@ from broker.models.message import Message
 
 
 class Pulse(models.Model):
-    """A dispatcher's sign of life, renewed while its loop turns."""
+    """When a dispatcher was last alive, renewed while its loop runs."""
 
     dispatcher = models.CharField(max_length=40, primary_key=True)
     seen_at = models.BigIntegerField()
@@ -21,9 +21,9 @@ class Pulse(models.Model):
 
 
 def queue_is_stuck(now: int, patience_ms: int = 10_000) -> bool:
-    """Whether messages have been due for 10 s and no dispatcher is alive to claim them.
+    """Return whether messages have been due for 10 s and no dispatcher is alive to claim them.
 
-    A dispatcher with its hands full still renews its pulse, so busy does not look dead.
+    A dispatcher that is full still renews its pulse, so a busy queue is not a stuck one.
     """
     overdue = any(
         model._default_manager.filter(due_at__lte=now - patience_ms).exists()
@@ -33,5 +33,5 @@ def queue_is_stuck(now: int, patience_ms: int = 10_000) -> bool:
 
 
 def remove_stale_pulses(now: int, names: Collection[str] = ()) -> None:
-    """Forget dispatchers that ended (`names`) or were silent for an hour."""
+    """Delete the pulses of dispatchers that ended (`names`) or stopped an hour ago."""
     Pulse.objects.filter(Q(seen_at__lt=now - 3_600_000) | Q(dispatcher__in=names)).delete()

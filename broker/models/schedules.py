@@ -1,4 +1,4 @@
-"""Schedules: messages that are published again and again.
+"""Schedules: messages that are published repeatedly.
 
 A schedule is a publish request kept for later; firing.py publishes it whenever its cron
 expression says so. What it has published is a message like any other.
@@ -7,7 +7,7 @@ expression says so. What it has published is a message like any other.
 from django.db import models
 from django.db.models import Q
 
-from broker.models.message import now_ms
+from broker.clock import now_ms
 
 
 class Schedule(models.Model):

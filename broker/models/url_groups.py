@@ -6,7 +6,7 @@ then on they are independent.
 
 from django.db import models
 
-from broker.models.message import now_ms
+from broker.clock import now_ms
 
 
 class UrlGroup(models.Model):

@@ -15,7 +15,6 @@ from broker.models import Message
 from broker.options import Options, read_fields
 from broker.publishing import Receipt, store
 from groupcommit.statements import one_by_one, places
-from groupcommit.writer import begin_with
 
 # What a new message copies from the old one: all but its state and its deduplication key.
 KEPT = (
@@ -46,14 +45,14 @@ class Taking(NamedTuple):
     now: int
 
 
-@begin_with(lanes.lock_for_all)
+@lanes.locked
 @one_by_one
 def delete(taking: Taking) -> int:
     """Delete dead letters; return how many there were."""
     return len(take(taking))
 
 
-@begin_with(lanes.lock_for_all)
+@lanes.locked
 @one_by_one
 def retry(taking: Taking) -> list[Receipt]:
     """Publish the messages of dead letters again and remove the letters, oldest first.
@@ -67,7 +66,6 @@ def retry(taking: Taking) -> list[Receipt]:
 
 def take(taking: Taking) -> list[int]:
     """Remove letters; return the primary keys of the messages whose letters were still there."""
-    lanes.lock()  # first, as everywhere: who waits for it must hold no row
     with connection.cursor() as cursor:
         cursor.execute(
             f"DELETE FROM broker_deadletter WHERE id IN {places(1, len(taking.letters))}"

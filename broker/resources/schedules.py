@@ -15,7 +15,8 @@ from broker.changes import refusable
 from broker.errors import LimitReached, NotFound, Rejected
 from broker.firing import next_moment
 from broker.headers import RESERVED
-from broker.models import Schedule, new_id
+from broker.ids import new_id
+from broker.models import Schedule
 from broker.options import FORWARD, OWN_TO_CLIENT, Options, checked_name, text, yes
 from broker.publishing import Publication
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 from asgiref.testing import ApplicationCommunicator
 from django.core.handlers.asgi import ASGIHandler
 
-from broker.models import now_ms
+from broker.clock import now_ms
 
 application = ASGIHandler()
 TOKEN = "token-of-the-test-broker"

@@ -24,7 +24,7 @@ def states(message: Message) -> list[str]:
 
 
 class Destination:
-    """Takes the place of `delivery.attempt`: answers as a test says, and may be slow."""
+    """Takes the place of `delivery.deliver`: answers as a test says, and may be slow."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = list(outcomes)

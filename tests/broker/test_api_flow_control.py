@@ -6,8 +6,9 @@ from urllib.parse import quote
 
 import pytest
 
+from broker.clock import now_ms
 from broker.dispatcher import Dispatcher
-from broker.models import FlowControl, Message, now_ms
+from broker.models import FlowControl, Message
 from broker.publishing import store_lists
 from groupcommit.writer import writer
 from tests.broker.calls import Clock, ask

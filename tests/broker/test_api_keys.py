@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Signer:
-    """Takes the place of `delivery.attempt`: signs, and keeps the signatures."""
+    """Takes the place of `delivery.deliver`: signs, and keeps the signatures."""
 
     def __init__(self) -> None:
         self.signatures: list[str] = []

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from broker.clock import now_ms
 from broker.dispatcher import Dispatcher
-from broker.models import Message, Queue, now_ms
+from broker.models import Message, Queue
 from broker.publishing import store_lists
 from groupcommit.writer import writer
 from tests.broker.calls import Clock, ask

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from broker.clock import now_ms
 from broker.firing import next_moment, publish_due
-from broker.models import Message, Schedule, now_ms
+from broker.models import Message, Schedule
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 from tests.broker.calls import Clock, ask

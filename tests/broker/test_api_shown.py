@@ -4,8 +4,9 @@ import hashlib
 
 import pytest
 
+from broker.clock import now_ms
 from broker.dispatcher import Dispatcher
-from broker.models import Message, now_ms
+from broker.models import Message
 from broker.publishing import store
 from groupcommit.writer import writer
 from tests.broker.calls import ask

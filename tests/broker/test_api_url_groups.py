@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from broker.models import Message, UrlGroup, now_ms
+from broker.clock import now_ms
+from broker.models import Message, UrlGroup
 from tests.broker.calls import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)

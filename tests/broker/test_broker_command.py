@@ -261,4 +261,4 @@ def finish_at_sigterm(broker: Broker, sink: Sink) -> None:
     arrived(sink, broker.publish(sink.url))
     broker.process.send_signal(signal.SIGTERM)
     assert broker.process.wait(timeout=40) == 0
-    assert broker.log.read_text().count("INFO broker.settling delivered") == 2
+    assert broker.log.read_text().count("INFO broker.settling message delivered") == 2

@@ -3,8 +3,8 @@
 import pytest
 
 from broker.cancelling import cancel
-from broker.claiming import Wanted, claim
-from broker.models import FINAL, Message, Queue, State
+from broker.claiming import ClaimTerms, claim
+from broker.models import FINAL_STATES, Message, Queue, State
 from broker.publishing import publish
 from tests.broker.messages import NOW, new_message, states
 
@@ -28,14 +28,14 @@ def test_waiting_message_is_canceled_at_once(state):
 
 def test_message_being_delivered_gets_to_know():
     message = published()
-    claim([Wanted("one", NOW, 1000, 1)])
+    claim([ClaimTerms("one", NOW, 1000, 1)])
     assert cancel([message.pk], NOW) == 1
     message.refresh_from_db()
     assert (message.state, message.claimed_by) == (State.CANCEL_REQUESTED, "one")
     assert states(message) == ["CREATED", "ACTIVE", "CANCEL_REQUESTED"]
 
 
-@pytest.mark.parametrize("state", [*FINAL, State.CANCEL_REQUESTED])
+@pytest.mark.parametrize("state", [*FINAL_STATES, State.CANCEL_REQUESTED])
 def test_what_is_over_cannot_be_canceled(state):
     message = published(state=state)
     assert cancel([message.pk], NOW) == 0

@@ -3,8 +3,9 @@
 import pytest
 
 from broker.changes import make
+from broker.clock import now_ms
 from broker.errors import LimitReached, NotFound
-from broker.models import Queue, now_ms
+from broker.models import Queue
 from broker.resources import queues
 from broker.resources.queues import QueueChange
 

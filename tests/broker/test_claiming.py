@@ -6,7 +6,7 @@ import pytest
 from django.db import connections
 
 from broker import claiming
-from broker.claiming import GIVEN_BACK, LOST, Wanted, give_back, next_due_at, renew
+from broker.claiming import GIVEN_BACK, LOST, ClaimTerms, give_back, next_due_at, renew
 from broker.models import Event, Message, State
 from groupcommit.transactions import write_transaction
 from tests.broker.messages import NOW, new_message, states
@@ -21,7 +21,7 @@ def stored(**fields: object) -> Message:
 
 
 def claim(dispatcher: str = "one", now: int = NOW, limit: int = 100) -> list[Message]:
-    [claimed] = claiming.claim([Wanted(dispatcher, now, LEASE_MS, limit)])
+    [claimed] = claiming.claim([ClaimTerms(dispatcher, now, LEASE_MS, limit)])
     return [Message.from_row(row) for row in claimed.rows]
 
 
@@ -158,5 +158,5 @@ def test_lost_attempt_of_a_canceled_message_ends_it(db):
 
 
 def test_every_claim_carries_the_keys_of_all_accounts(db, settings):
-    [claimed] = claiming.claim([Wanted("one", NOW, LEASE_MS, 1)])
+    [claimed] = claiming.claim([ClaimTerms("one", NOW, LEASE_MS, 1)])
     assert claimed.keys == {"site": settings.QSTASH_CURRENT_SIGNING_KEY}

@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
+from broker.clock import now_ms
 from broker.dispatcher import Dispatcher
-from broker.models import DeadLetter, Message, Queue, State, now_ms
+from broker.models import DeadLetter, Message, Queue, State
 from broker.resources.dead_letters import Taking, retry
 from groupcommit.transactions import write_transaction
 from tests.broker.calls import ask

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import test_utils, web
 
 from broker import delivery
-from broker.delivery import Outcome, attempt, open_session
+from broker.delivery import Outcome, deliver, open_session
 from broker.headers import RESERVED, header_text
 from broker.models import Message
 from jobs.signatures import verify
@@ -35,7 +35,7 @@ class Server:
 
     async def get(self, session: aiohttp.ClientSession, path="/", **fields: object) -> Outcome:
         """Deliver a message to this server."""
-        return await attempt(session, new_message(url=self.url + path, **fields), KEY)
+        return await deliver(session, new_message(url=self.url + path, **fields), KEY)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def raw_server(answer: bytes) -> asyncio.Server:
 async def attempt_at(raw: asyncio.Server, session: aiohttp.ClientSession) -> Outcome:
     async with raw:
         port = raw.sockets[0].getsockname()[1]
-        return await attempt(session, new_message(url=f"http://127.0.0.1:{port}/"), KEY)
+        return await deliver(session, new_message(url=f"http://127.0.0.1:{port}/"), KEY)
 
 
 async def test_body_arrives_byte_for_byte(server, session):
@@ -83,7 +83,7 @@ async def test_method_is_the_publishers_and_has_its_body(server, session, method
 
 async def test_destination_gets_the_documented_headers(server, session):
     message = new_message(url=server.url, retried=2, caller_ip="1.2.3.4")
-    await attempt(session, message, KEY)
+    await deliver(session, message, KEY)
     headers = server.requests[0].headers
     assert headers["User-Agent"] == "Upstash-QStash"
     assert headers["Upstash-Message-Id"] == message.message_id
@@ -156,7 +156,7 @@ async def test_encoded_body_and_its_header_are_left_alone(server, session):
 async def test_every_attempt_is_signed_anew(server, session):
     message = new_message(url=server.url)
     for _ in range(2):
-        await attempt(session, message, KEY)
+        await deliver(session, message, KEY)
     first, second = (request.headers["Upstash-Signature"] for request in server.requests)
     assert first != second
 
@@ -169,7 +169,7 @@ async def test_url_is_asked_for_as_it_was_published(server, session, path):
 
 async def test_credentials_of_a_url_become_basic_authorization(server, session):
     url = server.url.replace("http://", "http://me:p%C3%A4ss%3A@") + "/a%2Fb"
-    await attempt(session, new_message(url=url), KEY)
+    await deliver(session, new_message(url=url), KEY)
     headers = server.requests[0].headers
     assert headers["Authorization"] == f"Basic {base64.b64encode('me:päss:'.encode()).decode()}"
     assert (headers["Host"], server.requests[0].raw_path) == (server.url[7:], "/a%2Fb")
@@ -178,7 +178,7 @@ async def test_credentials_of_a_url_become_basic_authorization(server, session):
 
 async def test_forwarded_authorization_goes_before_credentials(server, session):
     url = server.url.replace("http://", "http://me:secret@")
-    await attempt(session, new_message(url=url, header={"Authorization": ["Bearer 1"]}), KEY)
+    await deliver(session, new_message(url=url, header={"Authorization": ["Bearer 1"]}), KEY)
     assert server.requests[0].headers.getall("Authorization") == ["Bearer 1"]
 
 
@@ -192,7 +192,7 @@ async def test_host_in_another_script_is_looked_up_as_dns_knows_it(server, host)
 
     async with open_session(1, lookup) as session:
         url = f"http://{host}:{port}/a%2Fb"
-        assert (await attempt(session, new_message(url=url), KEY)).accepted
+        assert (await deliver(session, new_message(url=url), KEY)).accepted
     headers = server.requests[0].headers
     assert (names, headers["Host"]) == (["xn--bcher-kva.test"], f"xn--bcher-kva.test:{port}")
     assert verify(headers["Upstash-Signature"], b"", url, [KEY])["sub"] == url
@@ -203,13 +203,13 @@ async def test_host_in_another_script_is_looked_up_as_dns_knows_it(server, host)
 )
 async def test_unusual_url_is_reached(server, session, form):
     url = form.format(server.url.rpartition(":")[2])
-    assert (await attempt(session, new_message(url=url), KEY)).accepted
+    assert (await deliver(session, new_message(url=url), KEY)).accepted
 
 
 async def test_ipv6_literal_is_reached(server, session):
     async with test_utils.RawTestServer(server.handle, host="::1") as running:
         url = f"http://[::1]:{running.port}/"
-        assert (await attempt(session, new_message(url=url), KEY)).accepted
+        assert (await deliver(session, new_message(url=url), KEY)).accepted
     assert server.requests[0].headers["Host"] == url[7:-1]
 
 
@@ -254,7 +254,7 @@ async def test_attempt_is_one_request_also_when_the_connection_breaks(session, m
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as broken:
         port = broken.sockets[0].getsockname()[1]
         message = new_message(url=f"http://127.0.0.1:{port}/", method=method)
-        outcome = await attempt(session, message, KEY)
+        outcome = await deliver(session, message, KEY)
     assert outcome.error == "the connection was closed before there was an answer"
     assert len(connections) == 1
 
@@ -274,7 +274,7 @@ async def test_answer_that_does_not_come_in_time_is_an_error(session):
 
     async with test_utils.RawTestServer(never) as slow:
         message = new_message(url=str(slow.make_url("/")), timeout_seconds=0.05)
-        outcome = await attempt(session, message, KEY)
+        outcome = await deliver(session, message, KEY)
     assert outcome == Outcome(0, {}, b"", "no answer within 0.05 s")
 
 
@@ -283,11 +283,11 @@ async def test_no_attempt_takes_longer_than_the_setting(session, settings):
     async with test_utils.RawTestServer(lambda request: asyncio.Event().wait()) as slow:
         for seconds in (None, 60):
             message = new_message(url=str(slow.make_url("/")), timeout_seconds=seconds)
-            assert (await attempt(session, message, KEY)).error == "no answer within 0.05 s"
+            assert (await deliver(session, message, KEY)).error == "no answer within 0.05 s"
 
 
 async def test_connection_refused_is_an_error(session, unused_tcp_port):
-    outcome = await attempt(session, new_message(url=f"http://127.0.0.1:{unused_tcp_port}/"), KEY)
+    outcome = await deliver(session, new_message(url=f"http://127.0.0.1:{unused_tcp_port}/"), KEY)
     assert (outcome.status, outcome.header, outcome.body) == (0, {}, b"")
     assert str(unused_tcp_port) in outcome.error
 
@@ -310,7 +310,7 @@ async def test_connection_refused_is_an_error(session, unused_tcp_port):
     ],
 )
 async def test_host_that_cannot_be_found_is_an_error(session, url):
-    outcome = await attempt(session, new_message(url=url), KEY)
+    outcome = await deliver(session, new_message(url=url), KEY)
     assert outcome.status == 0
     assert outcome.error
 

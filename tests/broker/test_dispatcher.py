@@ -11,7 +11,7 @@ from django.db import connection
 from broker import open_files
 from broker.claiming import LOST, claim
 from broker.delivery import Outcome
-from broker.dispatcher import Dispatcher
+from broker.dispatcher import Dispatcher, EarlyClaims
 from broker.models import DeadLetter, Event, Message, Pulse, State
 from broker.publishing import store
 from groupcommit.writer import writer
@@ -363,6 +363,8 @@ async def test_dispatcher_outlives_a_turn_that_raises(start, settings):
         return NOW
 
     start(destination, clock)
+    while failures:
+        await asyncio.sleep(0.001)
     await published()
     await destination.get(seconds=5)
 
@@ -396,13 +398,13 @@ async def test_idle_dispatcher_claims_where_the_message_is_stored(start):
     destination.may_answer.set()
 
 
-async def test_what_was_claimed_too_late_is_not_begun():
+async def test_what_was_claimed_too_late_is_not_delivered():
     dispatcher = Dispatcher(destination := Destination(), lambda: NOW)
     message = await published()
-    found = await writer.write(claim, dispatcher.wanted(1))
-    dispatcher.coming.append(1)
+    claimed = await writer.write(claim, dispatcher.terms(1))
+    early_claims = EarlyClaims(dispatcher, asyncio.get_running_loop())
     await dispatcher.stop()
-    dispatcher.accept(found)
+    early_claims.accept(claimed)
     assert (dispatcher.in_flight, destination.messages) == ({}, [])
     await message.arefresh_from_db()
     assert message.state == "RETRY"

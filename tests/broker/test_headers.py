@@ -5,11 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from broker.headers import LARGEST_HEADER, canonical, header_bytes, header_text, kept, sent
+from broker.headers import (
+    LARGEST_HEADER,
+    canonical,
+    header_bytes,
+    header_text,
+    request_headers,
+    response_header,
+)
 
 
 def answered(*pairs: tuple[str, str]) -> dict[str, list[str]]:
-    return kept(CIMultiDictProxy(CIMultiDict(pairs)))
+    return response_header(CIMultiDictProxy(CIMultiDict(pairs)))
 
 
 def test_canonical_names_are_those_of_mime():
@@ -37,7 +44,7 @@ def test_every_byte_comes_out_as_it_went_in(value):
 
 
 def test_all_values_of_a_header_are_sent():
-    assert sent({"X-A": ["1", "2"], "x-b": ["3"]}).getall("X-A") == ["1", "2"]
+    assert request_headers({"X-A": ["1", "2"], "x-b": ["3"]}).getall("X-A") == ["1", "2"]
 
 
 def test_all_values_of_an_answer_are_kept():

@@ -12,7 +12,8 @@ import psutil
 import pytest
 from aiohttp import test_utils, web
 
-from broker.delivery import Outcome, attempt, open_session
+from broker import delivery
+from broker.delivery import Outcome, open_session
 from harness.processes import ROOT
 from tests.broker.hostile import BOMB, BROKEN, ENDLESS, FLOODS, SLOW
 from tests.broker.messages import new_message
@@ -52,7 +53,7 @@ async def deliver(
     """The outcome of an attempt, and how many seconds it took."""
     message = new_message(url=url, timeout_seconds=seconds, **fields)
     began = time.monotonic()
-    return await attempt(session, message, KEY), time.monotonic() - began
+    return await delivery.deliver(session, message, KEY), time.monotonic() - began
 
 
 def connected() -> set[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from broker import claiming
 from broker.cancelling import cancel
-from broker.claiming import Claim, Wanted, claim, claim_from_lanes, give_back
+from broker.claiming import ClaimedMessages, ClaimTerms, claim, claim_from_lanes, give_back
 from broker.delivery import Outcome
 from broker.models import FlowControl, Message, Queue, State
 from broker.publishing import publish
@@ -38,8 +38,8 @@ def take(dispatcher: str = "one", now: int = NOW, limit: int = 100) -> list[Mess
     """What a dispatcher can claim now, in lanes and outside them."""
     rows = []
     for step in (claim, claim_from_lanes):
-        found: Claim
-        [found] = step([Wanted(dispatcher, now, LEASE_MS, limit - len(rows))])
+        found: ClaimedMessages
+        [found] = step([ClaimTerms(dispatcher, now, LEASE_MS, limit - len(rows))])
         rows += found.rows
     return [Message.from_row(row) for row in rows]
 
@@ -260,7 +260,7 @@ def test_retries_count_as_starts():
 def test_dispatcher_knows_when_the_next_window_begins():
     limited("a", "b", rate=1, period=10)
     take()
-    [found] = claim([Wanted("one", NOW, LEASE_MS, 1)])
+    [found] = claim([ClaimTerms("one", NOW, LEASE_MS, 1)])
     assert found.next_due_at == NOW + 10_000
 
 

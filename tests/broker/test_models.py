@@ -1,6 +1,7 @@
 """The rows: their ids, their logs, the dispatchers' pulses."""
 
-from broker.claiming import Wanted, claim
+from broker.claiming import ClaimTerms, claim
+from broker.ids import new_message_id
 from broker.models import (
     DeadLetter,
     Event,
@@ -8,7 +9,6 @@ from broker.models import (
     Pulse,
     Queue,
     State,
-    new_message_id,
     queue_is_stuck,
     remove_stale_pulses,
 )
@@ -82,7 +82,7 @@ def test_queue_whose_lane_nobody_runs_is_stuck(db):
 
 def test_claims_left_behind_by_a_dead_dispatcher_are_noticed(db):
     stored()
-    claim([Wanted("one", NOW, LEASE_MS, 100)])
+    claim([ClaimTerms("one", NOW, LEASE_MS, 100)])
     assert queue_is_stuck(NOW + LEASE_MS + 10_000)
 
 

@@ -4,8 +4,9 @@ import pytest
 from django.db import transaction
 
 from broker import wakeup
+from broker.clock import now_ms
 from broker.errors import Rejected
-from broker.models import Event, Message, now_ms
+from broker.models import Event, Message
 from broker.publishing import publish, read_message, store
 from tests.broker.messages import NOW, new_message, states
 
@@ -220,10 +221,10 @@ def test_accounts_do_not_share_deduplication_keys(db):
 def test_dispatchers_are_woken_once_the_message_is_there(transactional_db):
     seen: list[int] = []
 
-    def look() -> None:
-        seen.append(Message.objects.count())
+    def listener() -> wakeup.Callback:
+        return lambda: seen.append(Message.objects.count())
 
-    wakeup.listen(look)
+    wakeup.listen(listener)
     publish(new_message())
-    wakeup.unlisten(look)
+    wakeup.unlisten(listener)
     assert seen == [1]

@@ -3,11 +3,10 @@
 import pytest
 
 from broker import retention
+from broker.clock import DAY_MS
 from broker.models import DeadLetter, Event, FlowControl, Message, Queue, State
 from broker.publishing import publish
 from tests.broker.messages import NOW, new_message
-
-DAY_MS = 24 * 3600 * 1000
 
 pytestmark = pytest.mark.django_db
 

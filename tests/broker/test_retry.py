@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.clock import DAY_MS
 from broker.retry import (
-    DAY_MS,
     ExpressionError,
     asked_by_destination,
     default_backoff_ms,

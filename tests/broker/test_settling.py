@@ -2,14 +2,14 @@
 
 import pytest
 
-from broker.claiming import Wanted, claim
+from broker.claiming import ClaimTerms, claim
+from broker.clock import DAY_MS
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Event, Message, State
 from broker.settling import Settlement, settle_all
 from tests.broker.messages import ERROR, NOW, OK, new_message, states
 
 LEASE_MS = 10_000
-DAY_MS = 24 * 3600 * 1000
 LATER = Outcome(503, {"Retry-After": ["7"]}, b"", "HTTP 503")
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ def claimed(dispatcher: str = "one", now: int = NOW, **fields: object) -> Messag
 
 
 def claim_again(dispatcher: str, now: int) -> Message:
-    [found] = claim([Wanted(dispatcher, now, LEASE_MS, 1)])
+    [found] = claim([ClaimTerms(dispatcher, now, LEASE_MS, 1)])
     return Message.from_row(found.rows[0])
 
 

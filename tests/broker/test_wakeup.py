@@ -14,11 +14,11 @@ from tests.elsewhere import elsewhere
 
 @pytest.fixture
 def calls() -> Iterator[list[str]]:
-    """A listener's calls."""
+    """What a listener has had called after commits."""
     heard: list[str] = []
 
-    def listener() -> None:
-        heard.append("woken")
+    def listener() -> wakeup.Callback:
+        return lambda: heard.append("woken")
 
     wakeup.listen(listener)
     yield heard
@@ -45,8 +45,8 @@ def test_listener_is_not_called_after_a_rollback(calls, transactional_db):
 
 
 def test_listener_that_left_is_not_called(calls, transactional_db):
-    def leaver() -> None:
-        calls.append("left")
+    def leaver() -> wakeup.Callback:
+        return lambda: calls.append("left")
 
     wakeup.listen(leaver)
     wakeup.unlisten(leaver)

@@ -11,7 +11,7 @@ from psycopg.errors import DeadlockDetected
 
 from broker.models import Event, Pulse
 from groupcommit.statements import insert_all, one_by_one
-from groupcommit.writer import begin_with, writer
+from groupcommit.writer import LockedWrite, writer
 from tests.elsewhere import elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -222,15 +222,25 @@ def test_lock_is_taken_before_anything_else_of_its_batch(release):
         steps.append("write")
         return names
 
-    @begin_with(lambda names: steps.append("lock"))
     def note_locked_write(names: list[str]) -> list[str]:
         steps.append("locked write")
         return names
 
-    futures = [writer.submit(note_write, "a"), writer.submit(note_locked_write, "b")]
+    locked = LockedWrite(note_locked_write, lambda names: steps.append("lock"))
+    futures = [writer.submit(note_write, "a"), writer.submit(locked, "b")]
     release.set()
     assert [future.result(5) for future in futures] == ["a", "b"]
     assert steps == ["lock", "write", "locked write"]
+
+
+def test_locked_write_called_by_itself_takes_its_lock():
+    steps = []
+    locked = LockedWrite(
+        lambda names: [steps.append(name) for name in names],
+        lambda names: steps.append("lock"),
+    )
+    locked(["a", "b"])
+    assert steps == ["lock", "a", "b"]
 
 
 def test_victim_of_a_deadlock_runs_again():

@@ -8,7 +8,8 @@ from django.db import transaction
 from django.tasks import default_task_backend, task_backends
 from django.utils import timezone
 
-from broker.models import Event, Message, Queue, now_ms
+from broker.clock import now_ms
+from broker.models import Event, Message, Queue
 from jobs.backends import EmbeddedQueue
 from jobs.interface import task_of
 from jobs.models import Job

@@ -8,9 +8,10 @@ from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
 
+from broker.clock import now_ms
 from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
-from broker.models import Event, Message, Pulse, now_ms
+from broker.models import Event, Message, Pulse
 from catcher.models import Entry
 from jobs.interface import new_job
 from jobs.models import Job
@@ -292,7 +293,7 @@ async def test_destination_that_cannot_be_reached_is_told_from_the_queues_log(tr
     result = await long_task.aenqueue("http://target.test/")
     job = result.job
     await Job.objects.aupdate(created_at=timezone.now() - timedelta(seconds=3))
-    await Dispatcher(attempt=nobody_there).run_once()
+    await Dispatcher(nobody_there).run_once()
     partial = (await AsyncClient().get(status_of(job))).text
     assert "attempt 2 of 4 in 1 s: Cannot connect to host jobs.example.com" in partial
     assert POLLING.search(partial)

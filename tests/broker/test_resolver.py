@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import test_utils, web
 
-from broker.addresses import LOOKUPS_AT_ONCE, Addresses, is_public
-from broker.delivery import Outcome, attempt, open_session
+from broker import delivery
+from broker.delivery import Outcome, open_session
+from broker.resolver import LOOKUPS_AT_ONCE, Resolver, is_public
 from tests.broker.messages import new_message
 
 ANYWHERE = str(ip_address(0))
@@ -31,7 +32,7 @@ async def port(settings) -> AsyncIterator[int]:
 
 async def deliver(url: str, lookup: Any = socket.getaddrinfo) -> Outcome:
     async with open_session(1, lookup) as session:
-        return await attempt(session, new_message(url=url), KEY)
+        return await delivery.deliver(session, new_message(url=url), KEY)
 
 
 def leading_to(*addresses: str) -> Any:
@@ -91,7 +92,7 @@ async def test_refusal_says_which_address_and_nothing_else(port):
 
 async def test_name_is_refused_once_it_leads_to_a_private_address(port):
     lookup = leading_to("93.184.216.34", "127.0.0.1")
-    (first,) = await Addresses(lookup).resolve("rebound.test", port)
+    (first,) = await Resolver(lookup).resolve("rebound.test", port)
     assert is_public(ip_address(first["host"]))
     outcome = await deliver(f"http://rebound.test:{port}/", lookup)
     assert outcome.error.startswith("127.0.0.1 is not a public address")
@@ -100,9 +101,9 @@ async def test_name_is_refused_once_it_leads_to_a_private_address(port):
 async def test_every_connection_is_checked_anew(port, settings):
     settings.PUBLIC_URL = f"http://site.test:{port}"
     async with open_session(1, leading_to("127.0.0.1", "127.0.0.2")) as session:
-        assert (await attempt(session, new_message(url=settings.PUBLIC_URL), KEY)).accepted
+        assert (await delivery.deliver(session, new_message(url=settings.PUBLIC_URL), KEY)).accepted
         url = f"http://rebound.test:{port}/"
-        outcome = await attempt(session, new_message(url=url), KEY)
+        outcome = await delivery.deliver(session, new_message(url=url), KEY)
     assert outcome.error.startswith("127.0.0.2 is not a public address")
 
 
@@ -142,13 +143,13 @@ async def test_name_servers_that_do_not_answer_hold_up_nobody_else():
             asyncio.run_coroutine_threadsafe(may_answer.wait(), loop).result()
         return leading_to("127.0.0.1")(host, port)
 
-    addresses = Addresses(lookup)
+    resolver = Resolver(lookup)
     dead = [
-        asyncio.create_task(addresses.resolve(f"dead{number}.test", 80))
+        asyncio.create_task(resolver.resolve(f"dead{number}.test", 80))
         for number in range(LOOKUPS_AT_ONCE - 1)
     ]
     async with asyncio.timeout(5):
-        assert len(await addresses.resolve("living.test", 80)) == 1
+        assert len(await resolver.resolve("living.test", 80)) == 1
     may_answer.set()
     await asyncio.gather(*dead)
-    await addresses.close()
+    await resolver.close()

@@ -1,8 +1,9 @@
-"""Where a delivery may go: names become addresses here, and each is looked at before it is used.
+"""Look up host names, and refuse private addresses.
 
 A message has been claimed and its URL names a host. With BROKER_REFUSE_PRIVATE_ADDRESSES only
-public addresses and the site's own are connected to. The check is made where the socket is
-made, so neither a name that changes its mind nor an unusual way to write 127.0.0.1 gets past.
+public addresses and the site's own are connected to. The check is made when the socket is
+made, so it also holds for a name that resolves to another address the second time, and for
+unusual ways to write 127.0.0.1.
 """
 
 import asyncio
@@ -20,22 +21,22 @@ from yarl import URL
 type Lookup = Callable[..., list[tuple[Any, ...]]]
 type Address = IPv4Address | IPv6Address
 
-# A name server that does not answer holds a thread for up to half a minute. The event loop's
-# own pool would have four of them for everybody.
+# A name server that does not answer blocks a thread for up to half a minute. The event loop's
+# own pool might have only five of them, for everything.
 LOOKUPS_AT_ONCE = 64
-# What the kernel holds for each connection, and so what is read at once: answers are short, and
-# a flood should neither fill the memory nor be parsed for long while others wait.
+# What the kernel buffers for a connection, and so what is read at once: responses are short, and
+# an endless one should neither fill the memory nor block the event loop while it is parsed.
 RECEIVE_BYTES = 32 * 1024
 # IPv4 addresses inside IPv6: https://www.rfc-editor.org/rfc/rfc6052#section-2.1
 NAT64 = IPv6Network("64:ff9b::/96")
 
 
-class Refused(OSError):
+class PrivateAddress(OSError):
     """The address is not public, and BROKER_REFUSE_PRIVATE_ADDRESSES is set."""
 
 
-class Addresses(AbstractResolver):
-    """Looks names up, and makes the sockets to what they stand for."""
+class Resolver(AbstractResolver):
+    """Look up names, and make the sockets to connect to their addresses."""
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo) -> None:
         self.lookup = lookup
@@ -45,7 +46,7 @@ class Addresses(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The addresses of a name; OSError if it has none."""
+        """Return the addresses of a name; OSError if it has none."""
         loop, kind, flags = asyncio.get_running_loop(), socket.SOCK_STREAM, socket.AI_ADDRCONFIG
         found = await loop.run_in_executor(
             self.threads, self.lookup, host, port, family, kind, 0, flags
@@ -64,19 +65,22 @@ class Addresses(AbstractResolver):
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def make_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address as `getaddrinfo` describes it; Refused if it is private."""
+        """Make a socket for an address as `getaddrinfo` describes it.
+
+        PrivateAddress if it is private and may not be connected to.
+        """
         family, kind, proto, _, (host, port, *_) = info
         guarded = settings.BROKER_REFUSE_PRIVATE_ADDRESSES and not settings.DEBUG
         if guarded and (host, port) not in self.own and not is_public(ip_address(host)):
             text = f"{host} is not a public address, and this queue delivers to no other"
-            raise Refused(errno.EACCES, text)
+            raise PrivateAddress(errno.EACCES, text)
         made = socket.socket(family, kind, proto)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         return made
 
 
 def own_hosts() -> set[tuple[str, int]]:
-    """Host and port of this site."""
+    """Return the hosts and ports of this site."""
     if settings.PUBLIC_URL:
         url = URL(settings.PUBLIC_URL)
         return {((url.raw_host or "").lower(), url.port or 0)}
@@ -84,7 +88,7 @@ def own_hosts() -> set[tuple[str, int]]:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the internet, as does any IPv4 address in it."""
+    """Return whether an address is public; if it contains an IPv4 address, whether that is."""
     if isinstance(address, IPv6Address) and (inner := embedded(address)):
         return is_public(inner)
     return address.is_global and not (
@@ -93,7 +97,7 @@ def is_public(address: Address) -> bool:
 
 
 def embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that a router would take out of an IPv6 one."""
+    """Return the IPv4 address that an IPv6 one contains for routers, if any."""
     if address in NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
