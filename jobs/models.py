@@ -222,12 +222,12 @@ class Job(models.Model):
             return None
         return self.move(self.status, Status.CANCELLED, finished_at=now, next_attempt_at=None)
 
-    def end_attempt(self, status: Status, **values: Any) -> Transition:
+    def end_attempt(self, status: str, **values: Any) -> Transition:
         """Leave running, and the lease with it; keep the steps noted so far."""
         noted = {"steps_done": self.steps_done, "log": self.log}
         return self.move(Status.RUNNING, status, **noted, **values)
 
-    def move(self, old: str, new: Status, **values: Any) -> Transition:
+    def move(self, old: str, new: str, **values: Any) -> Transition:
         """Set a new status and values here; the row follows if nobody was faster."""
         before = {"id": self.id, "status": old, "lease_token": self.lease_token}
         after = {"status": new, **values}
