@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 
 from broker import open_files
-from broker.claiming import LOST, claim
+from broker.claiming import LOST
 from broker.delivery import Outcome
-from broker.dispatcher import Dispatcher, EarlyClaims
+from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Event, Message, Pulse, State
 from broker.publishing import store
 from groupcommit.writer import writer
@@ -396,18 +396,6 @@ async def test_idle_dispatcher_claims_where_the_message_is_stored(start):
     assert (message.state, message.claimed_by) == ("ACTIVE", dispatcher.name)
     await destination.get()
     destination.may_answer.set()
-
-
-async def test_what_was_claimed_too_late_is_not_delivered():
-    dispatcher = Dispatcher(destination := Destination(), lambda: NOW)
-    message = await published()
-    claimed = await writer.write(claim, dispatcher.terms(1))
-    early_claims = EarlyClaims(dispatcher, asyncio.get_running_loop())
-    await dispatcher.stop()
-    early_claims.accept(claimed)
-    assert (dispatcher.in_flight, destination.messages) == ({}, [])
-    await message.arefresh_from_db()
-    assert message.state == "RETRY"
 
 
 async def test_host_that_does_not_answer_leaves_room_for_others(settings):
