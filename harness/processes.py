@@ -36,11 +36,9 @@ def free_port() -> int:
 
 def start_process(command: list[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a Python program of the project, which ends with this process at the latest."""
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, start_new_session=True, **options
-    )
-    guard.watch(process.pid)
-    return process
+    own = {"cwd": ROOT, "start_new_session": True} | options
+    own["env"] = guard.marked(own.get("env", os.environ))
+    return subprocess.Popen([sys.executable, *command], **own)
 
 
 def exit_on_sigterm() -> None:
@@ -87,10 +85,15 @@ def collect_static() -> None:
 
 
 class Site:
-    """An installation of the site: a database, an environment, and its processes."""
+    """An installation of the site: a database, an environment, and its processes.
 
-    def __init__(self, folder: Path, database_url: str = "", **environment: str) -> None:
-        self.folder, self.port = folder, free_port()
+    `project` is the folder that holds manage.py, `folder` takes the database and the log.
+    """
+
+    def __init__(
+        self, folder: Path, database_url: str = "", project: Path = ROOT, **environment: str
+    ) -> None:
+        self.folder, self.project, self.port = folder, project, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.environment = (
@@ -118,7 +121,7 @@ class Site:
         """Run a management command to its end."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
+            cwd=self.project,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -136,7 +139,11 @@ class Site:
         """Start a process of the site; its output goes to `log`."""
         with self.log.open("ab") as log:
             process = start_process(
-                [*command], env=self.environment | environment, stdout=log, stderr=log
+                [*command],
+                env=self.environment | environment,
+                cwd=self.project,
+                stdout=log,
+                stderr=log,
             )
         self.processes.append(process)
         return process
@@ -185,9 +192,11 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, database_url: str = "", **environment: str) -> Iterator[Site]:
+def site(
+    folder: Path, database_url: str = "", project: Path = ROOT, **environment: str
+) -> Iterator[Site]:
     """A prepared site; whatever was started of it is killed at the end."""
-    running = Site(folder, database_url, **environment).prepare()
+    running = Site(folder, database_url, project, **environment).prepare()
     try:
         yield running
     finally:
