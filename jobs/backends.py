@@ -20,10 +20,10 @@ import broker.resources.queues
 from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs.attempts import Attempt, read_attempts
+from jobs.exceptions import Refused
 from jobs.hosted import HostedQueue
 from jobs.interface import JobBackend, JobResult, JobTask, announce, letter_for
 from jobs.models import Job, Transition, save_transitions, store_jobs
-from jobs.qstash import Refused
 
 __all__ = ["EmbeddedQueue", "HostedQueue"]
 
@@ -49,7 +49,7 @@ class EmbeddedQueue(JobBackend):
         await announce(task_enqueued, result)
         return result
 
-    def publication(self, job: Job, task: JobTask) -> "Publication":
+    def publication(self, job: Job, task: JobTask) -> "JobAndMessage":
         """A job that is ready to be saved as queued, and its message."""
         letter = letter_for(job, task)
         try:
@@ -58,7 +58,7 @@ class EmbeddedQueue(JobBackend):
             raise Refused(f"The queue refused the message: {error}.") from error
         is_new, parallelism = job._state.adding, self.parallelism.get(job.queue_name)
         transition = job.publish(message.message_id, timezone.now())
-        return Publication(job, is_new, transition, message, parallelism)
+        return JobAndMessage(job, is_new, transition, message, parallelism)
 
     async def acancel(self, job: Job) -> bool:
         transition = job.cancel(timezone.now())
@@ -77,7 +77,7 @@ class EmbeddedQueue(JobBackend):
         return broker.models.queue_is_stuck(broker.clock.now_ms())
 
 
-class Publication(NamedTuple):
+class JobAndMessage(NamedTuple):
     """A message and its job: a new one, or one that is saved already and its transition."""
 
     job: Job
@@ -88,7 +88,7 @@ class Publication(NamedTuple):
 
 
 @broker.lanes.locked_for(lambda publication: [publication.message])
-def store_publications(publications: list[Publication]) -> list[bool]:
+def store_publications(publications: list[JobAndMessage]) -> list[bool]:
     """Store jobs and their messages; False where somebody else has moved the job meanwhile."""
     store_jobs([each.job for each in publications if each.is_new])
     saved = [each.is_new or all(save_transitions([each.transition])) for each in publications]

@@ -13,7 +13,8 @@ from django.core.checks import CheckMessage, Error
 from django.tasks.exceptions import InvalidTask
 
 from broker.retry import evaluate
-from jobs.qstash import PublishError, repaired_qstash_url
+from jobs.exceptions import PublishError
+from jobs.qstash import repaired_qstash_url
 
 if TYPE_CHECKING:
     from jobs.interface import JobBackend, JobTask

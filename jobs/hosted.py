@@ -19,9 +19,10 @@ from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs import checks
 from jobs.attempts import Attempt, read_attempts
+from jobs.exceptions import PublishError
 from jobs.interface import JobBackend, JobResult, JobTask, Letter, letter_for
 from jobs.models import Job, Transition, save_transitions, store_jobs
-from jobs.qstash import PublishError, QStash, client_for
+from jobs.qstash import QStash, client_for
 
 logger = logging.getLogger(__name__)
 

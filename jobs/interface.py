@@ -28,12 +28,13 @@ import broker.retry
 from groupcommit.writer import writer
 from jobs import checks
 from jobs.attempts import Attempt
+from jobs.exceptions import LeaseLost, PublishError
 from jobs.models import Job, Transition, save_transitions
-from jobs.qstash import PublishError
 from jobs.signatures import current_site_url
 
 # Every task by its endpoint: `long-task` is received at /api/long-task.
 endpoints: dict[str, "JobTask"] = {}
+# What a job keeps of its task, should it be published again.
 OPTIONS = ("steps", "retries", "retry_delay", "timeout")
 # What has the same name in a task and in its jobs, and in a job and its result.
 IN_TASK = ("owner", "backend", "queue_name", "run_after")
@@ -71,10 +72,8 @@ class JobTask(Task):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a job keeps of its task's options, should it be published again."""
-        return {
-            name: getattr(self, name) for name in ("steps", "retries", "retry_delay", "timeout")
-        }
+        """What a job keeps of its task."""
+        return {name: getattr(self, name) for name in OPTIONS}
 
     def using(self, *, run_after: datetime | timedelta | None = None, **options: Any) -> "JobTask":
         """Return the task with other options; `run_after` is a moment or a delay."""
@@ -90,15 +89,6 @@ class JobResult(TaskResult):
 
     job: Job
 
-    SAME: ClassVar = (
-        "id",
-        "started_at",
-        "last_attempted_at",
-        "finished_at",
-        "args",
-        "kwargs",
-        "backend",
-    )
     STATUSES: ClassVar = {
         Job.Status.RUNNING: TaskResultStatus.RUNNING,
         Job.Status.SUCCEEDED: TaskResultStatus.SUCCESSFUL,
@@ -155,25 +145,6 @@ def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields
         **{name: getattr(task, name) for name in IN_TASK},
         **fields,
     )
-
-
-class TryAgain(Exception):
-    """Raised by a task: let the queue deliver again, `after` so many seconds if given."""
-
-    def __init__(self, reason: str, after: float | None = None) -> None:
-        super().__init__(reason)
-        self.after = None if after is None else timedelta(seconds=after)
-
-
-class GiveUp(Exception):
-    """Raised by a task: no further attempt can help. The job fails with this reason."""
-
-
-class LeaseLost(Exception):
-    """Another attempt works on the job now, or the job has ended."""
-
-    def __str__(self) -> str:
-        return "another attempt has taken over the job"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,13 +240,16 @@ def letter_for(job: Job, task: JobTask) -> Letter:
 class JobBackend(BaseTaskBackend):
     """What both queues have in common. `name` is what pages and logs call the queue.
 
-    `OPTIONS = {"parallelism": {"mail": 2}}` lets two messages of the queue `mail` run at once
-    instead of one. The queue `default` has no limit.
+    `OPTIONS = {"parallelism": {"mail": 2}}` lets two messages of the queue `mail` run at once.
     """
 
     name: ClassVar[str]
     task_class = JobTask
     supports_defer = supports_async_task = supports_get_result = True
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        self.parallelism: dict[str, int] = self.options.get("parallelism", {})
 
     def enqueue(self, task: Task, args: Any, kwargs: Any) -> JobResult:
         """Save a job and publish its message; PublishError if the queue does not take it."""
@@ -302,10 +276,6 @@ class JobBackend(BaseTaskBackend):
     async def attempts(self, job: Job) -> list[Attempt]:
         """The queue's attempts to deliver a job's messages; PublishError if it cannot say."""
         raise NotImplementedError
-
-    def __init__(self, alias: str, params: dict[str, Any]) -> None:
-        super().__init__(alias, params)
-        self.parallelism: dict[str, int] = self.options.get("parallelism", {})
 
     def is_stuck(self) -> bool:
         """Whether messages are due and nothing delivers them."""

@@ -67,7 +67,7 @@ def is_quiet(job: Job) -> bool:
     return job.status == "queued" and age > QUIET_SECONDS
 
 
-class Entry(NamedTuple):
+class TimelineEntry(NamedTuple):
     """A line of a job's timeline; `kind` is message, attempt, step, error or end."""
 
     at: datetime
@@ -75,22 +75,23 @@ class Entry(NamedTuple):
     text: str
 
 
-def timeline(job: Job, attempts: Sequence[Attempt]) -> list[Entry]:
+def timeline(job: Job, attempts: Sequence[Attempt]) -> list[TimelineEntry]:
     """Everything that is known of a job, oldest first."""
-    entries = [Entry(job.created_at, "message", "saved")] if not job.messages else []
+    entries = [TimelineEntry(job.created_at, "message", "saved")] if not job.messages else []
     for message in job.messages:
-        entries.append(Entry(moment(message), "message", f"published as {message['id']}"))
+        entries.append(TimelineEntry(moment(message), "message", f"published as {message['id']}"))
     for attempt in attempts:
         outcome = f"HTTP {attempt.status}" if attempt.status else attempt.error
         ended = attempt.seconds is not None
         text = f"{outcome} after {attempt.seconds:.2f} s" if ended else "under way"
-        entries.append(Entry(attempt.at, "attempt", f"attempt {attempt.number}: {text}"))
+        entries.append(TimelineEntry(attempt.at, "attempt", f"attempt {attempt.number}: {text}"))
     for step in job.log:
-        entries.append(Entry(moment(step), "step", f"step {step['number']}: {step['text']}"))
+        text = f"step {step['number']}: {step['text']}"
+        entries.append(TimelineEntry(moment(step), "step", text))
     for error in job.errors:
-        entries.append(Entry(moment(error), "error", error["text"]))
+        entries.append(TimelineEntry(moment(error), "error", error["text"]))
     if job.finished_at:
-        entries.append(Entry(job.finished_at, "end", job.get_status_display()))
+        entries.append(TimelineEntry(job.finished_at, "end", job.get_status_display()))
     return sorted(entries, key=lambda entry: entry.at)
 
 

@@ -7,14 +7,20 @@ https://upstash.com/docs/qstash/api-reference
 
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 from django.core.cache import cache as django_cache
 
-if TYPE_CHECKING:
-    from jobs.models import Job
+from jobs.exceptions import (
+    BadToken,
+    NoRoute,
+    PublishError,
+    PublishTimeout,
+    RateLimited,
+    Refused,
+)
 
 CONNECT_AND_READ_SECONDS = (5, 10)
 CONNECTION_TRIES = 3
@@ -23,35 +29,6 @@ BROKEN_CONNECTION = (requests.ConnectionError, requests.exceptions.ChunkedEncodi
 
 # The page asks every half second; QStash's log is asked less often.
 LOG_SECONDS = 2
-
-
-class PublishError(Exception):
-    """The queue did not take the message. The text says why and what to do.
-
-    `job` is the job that was kept *not sent*, if one was.
-    """
-
-    job: "Job | None" = None
-
-
-class NoRoute(PublishError):
-    """QStash could not be reached."""
-
-
-class PublishTimeout(PublishError):
-    """QStash did not answer in time."""
-
-
-class BadToken(PublishError):
-    """QStash does not know the token."""
-
-
-class RateLimited(PublishError):
-    """The account has used up a limit of QStash's."""
-
-
-class Refused(PublishError):
-    """QStash has said no, in words of its own."""
 
 
 class QStash:

@@ -28,14 +28,12 @@ from django.utils import timezone
 from django.utils.json import normalize_json
 
 from groupcommit.writer import writer
+from jobs.exceptions import GiveUp, LeaseLost, TryAgain
 from jobs.interface import (
-    GiveUp,
     JobContext,
     JobResult,
     JobTask,
-    LeaseLost,
     SyncJobContext,
-    TryAgain,
     announce,
     endpoints,
     new_job,

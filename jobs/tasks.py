@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 from django.tasks import task
 
-from jobs.interface import JobContext, TryAgain
+from jobs.exceptions import TryAgain
+from jobs.interface import JobContext
 
 REQUEST_TIMEOUT_SECONDS = 5
 

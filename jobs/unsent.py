@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from groupcommit.writer import writer
 from jobs.backends import HostedQueue
+from jobs.exceptions import PublishError
 from jobs.interface import task_of
 from jobs.models import Job, save_transitions
-from jobs.qstash import PublishError
 
 logger = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from django.views.decorators.http import require_GET, require_POST
 from django_htmx.middleware import HtmxDetails
 
 from jobs.attempts import Attempt
+from jobs.exceptions import PublishError
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
 from jobs.pages import Card, as_json, is_quiet, timeline
-from jobs.qstash import PublishError
 from jobs.signatures import site_url
 from jobs.tasks import long_task
 
@@ -92,7 +92,7 @@ async def show_published(
     except PublishError as error:
         job, failure = error.job or job, str(error)
     except DatabaseError:
-        logger.exception("publish failed")
+        logger.exception("cannot save a job")
         failure = "The database did not answer. Try again in a moment."
     context = {"card": Card(job) if job else None, "mine": True, "failure": failure}
     if request.htmx:

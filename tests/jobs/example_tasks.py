@@ -5,7 +5,8 @@ import threading
 
 from django.tasks import task
 
-from jobs.interface import GiveUp, JobContext, SyncJobContext, TryAgain
+from jobs.exceptions import GiveUp, TryAgain
+from jobs.interface import JobContext, SyncJobContext
 
 released = asyncio.Event()
 

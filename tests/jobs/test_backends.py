@@ -11,9 +11,9 @@ from django.utils import timezone
 from broker.clock import now_ms
 from broker.models import Event, Message, Queue
 from jobs.backends import EmbeddedQueue
+from jobs.exceptions import PublishError, Refused
 from jobs.interface import task_of
 from jobs.models import Job
-from jobs.qstash import PublishError, Refused
 from jobs.tasks import long_task
 from tests.jobs import example_tasks
 

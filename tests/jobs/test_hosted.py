@@ -17,10 +17,10 @@ from django.utils import timezone
 from harness.processes import Site, site
 from harness.sink import Sink
 from harness.waiting import eventually
+from jobs.exceptions import BadToken, NoRoute, PublishError, Refused
 from jobs.hosted import HostedQueue
 from jobs.interface import task_of
 from jobs.models import Arrival, Job, claim_jobs
-from jobs.qstash import BadToken, NoRoute, PublishError, Refused
 from tests.jobs.conftest import DROP, Cloud
 from tests.jobs.documented_tasks import echo
 

@@ -26,18 +26,8 @@ from django.tasks.signals import task_enqueued, task_finished, task_started
 from django.utils import timezone
 
 from groupcommit.writer import writer
-from jobs.interface import (
-    GiveUp,
-    JobContext,
-    JobResult,
-    JobTask,
-    LeaseLost,
-    TryAgain,
-    letter_for,
-    new_job,
-    retry_delay,
-    task_of,
-)
+from jobs.exceptions import GiveUp, LeaseLost, TryAgain
+from jobs.interface import JobContext, JobResult, JobTask, letter_for, new_job, retry_delay, task_of
 from jobs.models import LEASE, Arrival, Job, claim_jobs
 from tests.jobs import documented_tasks, example_tasks
 from tests.jobs.documented_tasks import echo, email_users, three_steps

@@ -5,17 +5,8 @@ import threading
 import pytest
 
 from harness.processes import free_port
-from jobs.qstash import (
-    BadToken,
-    NoRoute,
-    PublishError,
-    PublishTimeout,
-    QStash,
-    RateLimited,
-    Refused,
-    client_for,
-    repaired_qstash_url,
-)
+from jobs.exceptions import BadToken, NoRoute, PublishError, PublishTimeout, RateLimited, Refused
+from jobs.qstash import QStash, client_for, repaired_qstash_url
 from tests.jobs.conftest import DROP, Cloud
 
 URL = "https://jobs.example.com/api/long-task"

@@ -6,7 +6,7 @@ import json
 import aiohttp
 import pytest
 
-from jobs.interface import TryAgain
+from jobs.exceptions import TryAgain
 from jobs.tasks import http_session, post
 
 PAYLOAD = {"hello": "world"}
