@@ -7,7 +7,6 @@ to another origin) is noted, and fails the test at its end unless the test expec
 
 import json
 import re
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from harness.chromium import CHROMIUM, launch
 from harness.processes import ROOT, Site, free_port, site
 from harness.sink import Sink
 from harness.visitor import Visitor
@@ -35,18 +35,7 @@ from tests.conftest import skip_or_fail
 
 expect.set_options(timeout=15_000)
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 AXE = ROOT / "tests" / "browser" / "node_modules" / "axe-core" / "axe.min.js"
-SWITCHES = [
-    "--no-sandbox",
-    "--headless",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`);
@@ -122,7 +111,7 @@ def chromium() -> Iterator[Browser]:
     """
     require_chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        browser = launch(playwright)
         yield browser
         browser.close()
 
