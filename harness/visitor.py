@@ -19,9 +19,9 @@ class Visitor:
         self.token = TOKEN.search(self.http.get(url, timeout=10).text)[1]
         self.answer, self.job_id = "", ""
 
-    def click(self, htmx: bool = True) -> "Visitor":
+    def click(self, htmx: bool = True, path: str = "/jobs/start") -> "Visitor":
         response = self.http.post(
-            f"{self.url}/jobs/start",
+            f"{self.url}{path}",
             data={"csrfmiddlewaretoken": self.token},
             headers={"HX-Request": "true"} if htmx else {},
             timeout=60,

@@ -16,5 +16,5 @@ async def test_server_starts_and_ends_without_a_dispatcher(settings):
 
 
 async def test_other_protocols_are_refused():
-    with pytest.raises(ValueError, match="does not speak websocket"):
+    with pytest.raises(ValueError, match="does not support websocket"):
         await Site()({"type": "websocket"}, None, None)

@@ -22,7 +22,7 @@ from broker.signing import body_hash, sign
 from harness.processes import ROOT, Site, free_port, site
 from harness.sink import Sink
 from harness.waiting import eventually
-from jobsite.settings import DEVELOPMENT_USERS
+from jobsite.broker_settings import DEVELOPMENT_USERS
 from tests.browser.conftest import Browse
 
 SOURCE = ROOT / "examples" / "smallest.py"
