@@ -15,6 +15,7 @@ class BinNameConverter(SlugConverter):
 register_converter(BinNameConverter, "bin")
 
 urlpatterns = [
+    path("", catch, {"name": "hello"}, name="catcher"),
     path("<bin:name>/", catch, name="bin"),
     path("<bin:name>/<path:rest>", catch),
 ]

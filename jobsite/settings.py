@@ -178,6 +178,9 @@ INSTALLED_APPS = [
     "jobs",
     "broker",
     "catcher",
+    "live",
+    "recipes",
+    "console",
 ]
 
 # All of these run on the event loop; jobsite/middleware.py says why.
@@ -203,7 +206,10 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
-            "context_processors": ["django.template.context_processors.request"],
+            "context_processors": [
+                "django.template.context_processors.request",
+                "jobs.queue_status.context_processor",
+            ],
             "builtins": ["django.templatetags.static", "django_htmx.templatetags.django_htmx"],
         },
     },

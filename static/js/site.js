@@ -60,3 +60,27 @@
   document.addEventListener("htmx:responseError", refused);
   document.addEventListener("htmx:afterRequest", answered);
 })();
+
+// Moments in the visitor's zone, and buttons that copy an id; also in what htmx has just added.
+(() => {
+  function prepare(root) {
+    for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+      const at = new Date(time.dateTime);
+      const clock = at.toLocaleTimeString(undefined, { hourCycle: "h23" });
+      time.textContent = "date" in time.dataset ? `${at.toLocaleDateString()} ${clock}` : clock;
+      time.dataset.local = "";
+    }
+    for (const button of root.querySelectorAll("button.copy[hidden]")) {
+      button.hidden = !navigator.clipboard;
+    }
+  }
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("button.copy");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.dataset.copy);
+    document.getElementById("announcement").textContent = "Copied.";
+  });
+  document.addEventListener("htmx:load", (event) => prepare(event.detail.elt.parentElement ?? document));
+  prepare(document);
+})();

@@ -1,0 +1,14 @@
+"""The tutorial's other examples: one module, one page and one endpoint each."""
+
+from django.urls import path
+
+from recipes import views
+
+urlpatterns = [
+    path("email", views.placeholder, name="email"),
+    path("image", views.placeholder, name="image"),
+    path("schedule", views.placeholder, name="schedule"),
+    path("callback", views.placeholder, name="callback"),
+    path("url-group", views.placeholder, name="url_group"),
+    path("how-it-works", views.placeholder, name="how_it_works"),
+]
