@@ -71,6 +71,22 @@ def test_every_request_has_the_body_and_a_key_of_its_own(tmp_path, sink):
     assert {request["body"] for request in sink.requests} == {b'{"hello": "world"}'}
 
 
+def test_task_enqueued_in_a_shell_is_delivered_by_the_running_site(tmp_path, sink):
+    enqueue = f"from jobs.tasks import long_task; print(long_task.enqueue({sink.url!r}).id)"
+    with site(tmp_path) as running:
+        running.start_web()
+        job_id = running.manage("shell", "-c", enqueue).stdout.split()[-1]
+        job = f"{running.url}/jobs/{job_id}"
+        as_json = {"Accept": "application/json"}
+        eventually(
+            lambda: requests.get(job, headers=as_json, timeout=10).json()["status"] == "succeeded",
+            what="the job's success",
+        )
+        running.environment["PUBLIC_URL"] = ""
+        assert "Set PUBLIC_URL to its address" in running.manage("shell", "-c", enqueue).stderr
+    assert sink.keys == [f"{job_id}-{number}" for number in range(1, 11)]
+
+
 def test_waiting_tasks_hold_no_threads(tmp_path, sink):
     with site(tmp_path, LONG_TASK_TARGET_URL=sink.url) as running:
         web = running.start_web()
