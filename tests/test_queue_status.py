@@ -6,9 +6,9 @@ from django.test import RequestFactory
 
 from broker.clock import now_ms
 from broker.models import Message, Pulse
-from jobs import queue_status
 from jobs.backends import EmbeddedQueue
-from jobs.queue_status import Memo, QueueStatus, context_processor
+from jobsite import queue_status
+from jobsite.queue_status import Memo, QueueStatus, context_processor
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +17,13 @@ def memo(monkeypatch) -> Memo:
     memo = Memo()
     monkeypatch.setattr(queue_status, "memo", memo)
     return memo
+
+
+@pytest.fixture
+def hosted(settings) -> None:
+    """The site as it is once QSTASH_TOKEN is set."""
+    settings.TASKS = {"default": {"BACKEND": "jobs.backends.HostedQueue"}}
+    settings.QSTASH_TOKEN = "token-of-the-cloud"
 
 
 def status() -> QueueStatus:
