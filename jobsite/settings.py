@@ -187,6 +187,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
+    "jobsite.middleware.GZipMiddleware",
     "jobsite.middleware.ContentSecurityPolicyMiddleware",
     "jobsite.middleware.SessionMiddleware",
     "jobsite.middleware.CsrfViewMiddleware",
@@ -208,7 +209,7 @@ TEMPLATES = [
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
-                "jobs.queue_status.context_processor",
+                "jobsite.queue_status.context_processor",
             ],
             "builtins": ["django.templatetags.static", "django_htmx.templatetags.django_htmx"],
         },
