@@ -59,6 +59,8 @@
   document.addEventListener("htmx:timeout", lost);
   document.addEventListener("htmx:responseError", refused);
   document.addEventListener("htmx:afterRequest", answered);
+  document.addEventListener("live:lost", lost); // see live.js
+  document.addEventListener("live:answered", answered);
 })();
 
 // Moments in the visitor's zone, and buttons that copy an id; also in what htmx has just added.
