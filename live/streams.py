@@ -9,6 +9,7 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import suppress
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
@@ -62,21 +63,19 @@ class Streams:
                 news = await self.news(page)
                 yield ""
                 yield event(news) if news else ":\n\n"
-                while loop.time() < ends_at and not self.reader.stopped:
-                    await self.wait(changed)
+                while await self.wait(changed) and loop.time() < ends_at:
                     changed.clear()
                     news = await self.news(page)
                     yield event(news) if news else ":\n\n"
         finally:
             self.open -= 1
 
-    async def wait(self, changed: asyncio.Event) -> None:
-        """Until there may be news; time alone can bring some."""
-        try:
+    async def wait(self, changed: asyncio.Event) -> bool:
+        """Until there may be news; time alone can bring some. False if the server stops."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(self.heartbeat_seconds):
                 await changed.wait()
-        except TimeoutError:
-            pass
+        return not self.reader.stopped
 
     async def news(self, page: OpenPage) -> News | None:
         async with self.reader.turns:

@@ -19,6 +19,8 @@
   let refusedAt = 0;
   let away = false;
 
+  const tell = (what) => document.dispatchEvent(new Event(`live:${what}`)); // see site.js
+
   function url() {
     const url = new URL(page.dataset.live, location);
     url.searchParams.set("since", page.dataset.version);
@@ -87,7 +89,7 @@
       if (mine !== turn) return;
       pause = Math.min(pause * 2, SLOW);
       away = true;
-      htmx.trigger(page, "live:lost");
+      tell("lost");
     }
     if (canStream && !away) listen();
     else askIn(pause);
@@ -95,7 +97,7 @@
 
   function answered() {
     away = false;
-    htmx.trigger(page, "live:answered", { successful: true });
+    tell("back");
   }
 
   // Something may happen soon: do not wait for the end of a long pause.
@@ -107,6 +109,7 @@
 
   // --- What is new, put in its place
 
+  const MERGED = "[data-merge], [data-version]";
   const held = new Map(); // by target; news that would take away what the visitor is busy with
 
   function show(html, version) {
@@ -120,7 +123,7 @@
     news.content.append(...replacements(news.content));
     for (const element of news.content.querySelectorAll("[hx-swap-oob]")) {
       const target = targetOf(element);
-      if (!target) continue;
+      if (!target || element.matches(MERGED)) continue;
       held.delete(target);
       if (isBusy(target)) {
         held.set(target, element);
@@ -132,10 +135,11 @@
     htmx.swap(page, news.innerHTML, { swapStyle: "none" });
   }
 
-  // What is to be added but is there already, as the answer to a click has brought it.
+  // What is to be added but is there already, as the answer to a click has brought it. (site.js
+  // merges what says so.)
   function replacements(content) {
-    const added = content.querySelectorAll('[hx-swap-oob^="afterbegin"] > [id], [hx-swap-oob^="beforeend"] > [id]');
-    const known = [...added].filter((element) => document.getElementById(element.id));
+    const added = [...content.querySelectorAll('[hx-swap-oob^="afterbegin"] > [id], [hx-swap-oob^="beforeend"] > [id]')];
+    const known = added.filter((element) => document.getElementById(element.id) && !element.matches(MERGED));
     for (const element of known) element.setAttribute("hx-swap-oob", "true");
     return known;
   }

@@ -59,8 +59,9 @@
   document.addEventListener("htmx:timeout", lost);
   document.addEventListener("htmx:responseError", refused);
   document.addEventListener("htmx:afterRequest", answered);
-  document.addEventListener("live:lost", lost); // see live.js
-  document.addEventListener("live:answered", answered);
+  // live.js asks without htmx, and says here what came of it.
+  document.addEventListener("live:lost", (event) => lost({ detail: { elt: event.target } }));
+  document.addEventListener("live:back", (event) => answered({ detail: { elt: event.target, successful: true } }));
 })();
 
 // Moments in the visitor's zone, and buttons that copy an id; also in what htmx has just added.
