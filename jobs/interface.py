@@ -48,7 +48,8 @@ class JobTask(Task):
     `steps`: how many steps the task notes. `retries`: how often the queue tries again, after
     `retry_delay` (milliseconds, or an expression such as QStash's Upstash-Retry-Delay).
     `timeout`: how many seconds one attempt may take. `endpoint`: the last part of its URL, by
-    default its name with dashes. `owner`: whose job it is.
+    default its name with dashes. `owner`: whose job it is. `job_id`: the
+    job's id, should one enqueueing be tried several times; it starts one job.
     """
 
     steps: int = 0
@@ -57,6 +58,7 @@ class JobTask(Task):
     timeout: int = 25
     endpoint: str = ""
     owner: str = ""
+    job_id: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", self.endpoint or self.name.replace("_", "-"))
@@ -136,6 +138,8 @@ def task_of(job: Job) -> JobTask:
 
 def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields: Any) -> Job:
     """An unsaved job for a task. TypeError if JSON cannot hold the arguments."""
+    if task.job_id:
+        fields["id"] = task.job_id
     return Job(
         task=task.module_path,
         args=normalize_json(list(args)),
