@@ -29,12 +29,12 @@ def flag(name: str, default: bool = False) -> bool:
     raise ImproperlyConfigured(f"{name}={word!r} is not a yes or no. Use 1 or 0.")
 
 
-def number(name: str, default: int) -> int:
-    """Read a whole number, at least 1."""
+def number(name: str, default: int, least: int = 1) -> int:
+    """Read a whole number."""
     text = env.get(name, "").strip() or str(default)
-    if text.isascii() and text.isdigit() and int(text) >= 1:
+    if text.isascii() and text.isdigit() and int(text) >= least:
         return int(text)
-    raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of at least 1.")
+    raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of at least {least}.")
 
 
 def url(name: str, default: str = "") -> str:
@@ -123,6 +123,10 @@ if not QSTASH_TOKEN:
 # Where the ten requests go. Empty: each visitor's own bin of this site's catcher.
 LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
 
+# How many open pages a process tells at once what has changed. Further ones ask every now and
+# then, as all do if this is 0.
+LIVE_STREAMS = number("LIVE_STREAMS", 2000, least=0)
+
 # The embedded queue. Its HTTP interface is open to anyone with an account's token. The site's
 # own account is called `site`. No account sees another's data.
 BROKER_TOKEN = env.get("BROKER_TOKEN", "").strip() or derived("broker token")
@@ -209,7 +213,7 @@ TEMPLATES = [
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
-                "jobsite.queue_status.context_processor",
+                "jobs.queue_status.context_processor",
             ],
             "builtins": ["django.templatetags.static", "django_htmx.templatetags.django_htmx"],
         },
@@ -304,6 +308,6 @@ LOGGING = {
     }
     | {
         name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}
-        for name in ["jobs", "broker", "catcher", "groupcommit"]
+        for name in ["jobs", "broker", "catcher", "groupcommit", "live"]
     },
 }

@@ -7,8 +7,8 @@ from django.test import RequestFactory
 from broker.clock import now_ms
 from broker.models import Message, Pulse
 from jobs.backends import EmbeddedQueue
-from jobsite import queue_status
-from jobsite.queue_status import Memo, QueueStatus, context_processor
+from jobs import queue_status
+from jobs.queue_status import Memo, QueueStatus, context_processor
 
 
 @pytest.fixture(autouse=True)
