@@ -6,8 +6,8 @@ from django.test import RequestFactory
 
 from broker.clock import now_ms
 from broker.models import Message, Pulse
-from jobs.backends import EmbeddedQueue
 from jobs import queue_status
+from jobs.backends import EmbeddedQueue
 from jobs.queue_status import Memo, QueueStatus, context_processor
 
 
