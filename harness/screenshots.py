@@ -8,6 +8,7 @@ is named at the end. Needs chromium; run it again whenever a page has changed.
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,7 @@ README_SIZE = {"width": 900, "height": 620}
 SIZE = {"width": 1280, "height": 800}
 THEMES = ("light", "dark")
 TOKEN = "token-of-the-screenshots"
+MIDDLE = re.compile("[4-8]")  # steps; a busy machine may miss one of them
 NOWHERE = "http://127.0.0.1:9/nobody-listens-here"
 
 
@@ -67,7 +69,7 @@ def show_home(page: Page) -> None:
     start(page)
     expect(page.locator("#jobs .succeeded")).to_be_visible(timeout=30_000)
     start(page)
-    expect(page.locator("#jobs progress").first).to_have_attribute("value", "6", timeout=30_000)
+    expect(page.locator("#jobs progress").first).to_have_attribute("value", MIDDLE, timeout=30_000)
 
 
 # What is done on a page before its picture is taken, by the name of its URL.

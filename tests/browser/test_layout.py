@@ -37,7 +37,9 @@ LAYOUT_SHIFTS = """() => new Promise((resolve) => {
 @pytest.fixture(scope="module")
 def visitor(still: Site) -> Visitor:
     """A visitor with a job, so that pages of jobs exist."""
-    return Visitor(still.url).click()
+    visitor = Visitor(still.url).click()
+    visitor.http.headers["Accept"] = "text/html"
+    return visitor
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def with_specimens(browse: Browse, site: Site, html: str, script: str = "", **op
         answer = route.fetch()
         route.fulfill(response=answer, body=answer.text().replace("</main>", f"{html}</main>"))
 
-    page = browse(f"{site.url}/healthz", **options)
+    page = browse(f"{site.url}/how-it-works", **options)
     if script:
         page.add_init_script(script)
     page.route(f"{site.url}/", insert)
@@ -202,7 +204,7 @@ def test_copy_buttons_and_times_keep_their_place_when_the_script_comes(browse: B
     html = f"<p>{render_to_string('components/id.html', {'id': 'msg_1'})}{time}<b>after</b></p>"
     places = []
     for block in (True, False):
-        page = browse(f"{still.url}/healthz", viewport=WIDE)
+        page = browse(f"{still.url}/how-it-works", viewport=WIDE)
         if block:
             browse.expect("Failed to load resource")
             page.route("**/site*.js", lambda route: route.abort())
