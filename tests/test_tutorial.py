@@ -76,10 +76,12 @@ def test_every_other_command_is_known():
 
 def test_json_that_is_sent_is_answered_as_the_page_says(client, transactional_db, settings):
     (curl,) = [line for line in COMMANDS if line.startswith("curl")]
-    url, body = re.fullmatch(r"curl (\S+) -d '(.+)'", curl).groups()
+    url, kind, body = re.fullmatch(
+        r"curl (\S+) -H \"Content-Type: (\S+)\" -d '(.+)'", curl
+    ).groups()
     settings.MAIL_IS_ON = True
     path = url.removeprefix("http://127.0.0.1:8000")
-    answer = client.post(path, body, content_type="application/x-www-form-urlencoded")
+    answer = client.post(path, body, content_type=kind)
     assert answer.status_code == 200
     assert "bob@example" in answer.text
 
