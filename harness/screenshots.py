@@ -2,24 +2,23 @@
 
 A site is started and its queue is given something to show: a job that has succeeded and one
 that runs, messages, a dead letter, a schedule, a URL group. Then every page that a visitor can
-reach is kept in both themes, as `<name of its URL>-<theme>.png`. A page that no link leads to
-is named at the end. Needs chromium; run it again whenever a page has changed.
+reach is kept in both themes, as `<name of its URL>-<theme>.png`. URLs that are no page, or that
+no link leads to, are named at the end. Needs chromium; run it again whenever a page has changed.
 """
 
 import argparse
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from harness.chromium import launch
 from harness.pages import pages_of, url_names
-from harness.processes import ROOT, Site, collect_static, site
+from harness.processes import ROOT, Site, site
 from harness.visitor import Visitor
 from harness.waiting import eventually
 
@@ -72,8 +71,26 @@ def show_home(page: Page) -> None:
     expect(page.locator("#jobs progress").first).to_have_attribute("value", MIDDLE, timeout=30_000)
 
 
-# What is done on a page before its picture is taken, by the name of its URL.
-BEFORE: dict[str, Callable[[Page], None]] = {}
+# The button that is pressed on a page, by the name of its URL, so that there is a result to see.
+BUTTONS = {
+    "email": "Send e-mail",
+    "delay": "Start in ten seconds",
+    "schedule": "Start the schedule",
+    "callback": "Bake a cake",
+    "url_group": "Place an order",
+}
+
+
+def press(page: Page, name: str) -> str:
+    """Press the page's button and wait for a job; or say that there is none."""
+    if name not in BUTTONS:
+        return ""
+    button = page.get_by_role("button", name=BUTTONS[name])
+    if not button.count():
+        return f"{name} has no button {BUTTONS[name]!r}"
+    button.click()
+    page.locator("main .pill").first.wait_for()
+    return ""
 
 
 def take_home(browser: Browser, running: Site, folder: Path) -> tuple[Path, BrowserContext]:
@@ -87,27 +104,36 @@ def take_home(browser: Browser, running: Site, folder: Path) -> tuple[Path, Brow
     return file, context
 
 
-def take_page(browser: Browser, url: str, cookies: Any, name: str, folder: Path) -> list[Path]:
+class Taken(NamedTuple):
+    """The files, and what is not on them: URLs without a page, buttons that were not found."""
+
+    files: list[Path]
+    missing: list[str]
+
+
+def take_page(browser: Browser, url: str, cookies: Any, name: str, folder: Path) -> Taken:
     """Take a page in both themes."""
-    files = []
+    files, missing = [], []
     for theme in THEMES:
         context = browser.new_context(viewport=SIZE, color_scheme=theme)
         context.add_cookies(cookies)
         page = context.new_page()
         page.goto(url)
-        BEFORE.get(name, lambda page: None)(page)
+        if theme == THEMES[0] and (problem := press(page, name)):
+            missing.append(problem)
         files.append(folder / f"{name}-{theme}.png")
         page.screenshot(path=files[-1])
         context.close()
-    return files
+    return Taken(files, missing)
 
 
-def take(folder: Path) -> tuple[list[Path], set[str]]:
-    """Take every screenshot. Return the files, and the names of URLs without a page."""
+def take(folder: Path) -> Taken:
+    """Take every screenshot."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory() as data,
-        site(Path(data), BROKER_TOKEN=TOKEN) as running,
+        # In development the queue's pages are open, and mail is printed.
+        site(Path(data), DEBUG="1", BROKER_TOKEN=TOKEN) as running,
         sync_playwright() as playwright,
     ):
         running.start_web()
@@ -118,11 +144,12 @@ def take(folder: Path) -> tuple[list[Path], set[str]]:
         visitor = Visitor(running.url)
         visitor.http.cookies.update({cookie["name"]: cookie["value"] for cookie in cookies})
         pages = pages_of(visitor)
-        files = [home]
+        taken = Taken([home], [f"{name} is no page" for name in sorted(url_names() - pages.keys())])
         for name, path in pages.items():
-            files += take_page(browser, running.url + path, cookies, name, folder)
+            files, missing = take_page(browser, running.url + path, cookies, name, folder)
+            taken = Taken([*taken.files, *files], [*taken.missing, *missing])
         browser.close()
-    return files, url_names() - pages.keys()
+    return taken
 
 
 def main() -> None:
@@ -133,11 +160,9 @@ def main() -> None:
     import django
 
     django.setup()
-    collect_static()
-    files, others = take(folder)
-    for file in files:
-        print(file)
-    print("No page, or no link leads there:", *sorted(others))
+    taken = take(folder)
+    for line in [*taken.files, *taken.missing]:
+        print(line)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_every_page_is_small_with_all_that_it_loads(visitor, pages):
 
 def test_rail_is_beside_the_page_on_a_wide_screen(browse: Browse, still: Site):
     page = browse(still.url, viewport=WIDE)
-    expect(page.get_by_role("navigation")).to_be_visible()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
     expect(page.get_by_role("button", name="Menu")).to_be_hidden()
     rail, main = page.locator("#nav").bounding_box(), page.locator("main").bounding_box()
     assert rail["x"] + rail["width"] <= main["x"]
@@ -136,11 +136,11 @@ def test_page_that_is_open_is_marked_in_the_rail(browse: Browse, still: Site, pa
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_menu_opens_and_leads_on_a_phone(browse: Browse, still: Site, script: bool):
     page = browse(still.url, viewport=PHONE, java_script_enabled=script)
-    expect(page.get_by_role("navigation")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
     page.get_by_role("button", name="Menu").click()
-    expect(page.get_by_role("navigation")).to_be_visible()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
     page.get_by_role("button", name="Close").click()
-    expect(page.get_by_role("navigation")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
     page.get_by_role("button", name="Menu").click()
     page.get_by_role("link", name="How it works").click()
     page.wait_for_url("**/how-it-works")
@@ -156,7 +156,7 @@ def test_menu_is_reached_and_left_by_keyboard(browse: Browse, still: Site):
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Background job", exact=True)).to_be_focused()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("navigation")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
     expect(menu).to_be_focused()
 
 
