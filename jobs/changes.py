@@ -19,7 +19,7 @@ from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
 from jobs.history import bars, meta, request_facts, response_facts, timeline
 from jobs.models import Job
-from jobs.pages import Card, is_quiet
+from jobs.pages import Card
 from jobs.tasks import long_task
 
 # A change is stamped before it is committed, perhaps by another machine: look back this far.
@@ -60,9 +60,10 @@ async def stuck(cards: Sequence[Card]) -> bool:
 async def attempts_at(job: Job) -> list[Attempt]:
     """The queue's attempts at a job that should have begun by now but has not."""
     try:
-        return await task_backends[job.backend].attempts(job) if is_quiet(job) else []
+        attempts: list[Attempt] = await task_backends[job.backend].attempts(job)
     except PublishError:
         return []
+    return attempts
 
 
 async def detail(job: Job, visitor: str) -> dict[str, Any]:
