@@ -47,4 +47,3 @@ async def test_job_whose_dead_letter_is_retried_runs_again(sink, settings):
     await run_until_nothing_is_due()
     await job.arefresh_from_db()
     assert (job.status, job.steps_done) == ("succeeded", 10)
-
