@@ -19,12 +19,13 @@ from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
 from jobs.history import bars, meta, request_facts, response_facts, timeline
 from jobs.models import Job
-from jobs.pages import Card, is_quiet
+from jobs.pages import Card
 from jobs.tasks import long_task
 
 # A change is stamped before it is committed, perhaps by another machine: look back this far.
 # A row that comes twice does no harm, as site.js replaces only what is different.
 LATE_SECONDS = 5
+MS_DIGITS = 13  # of unix milliseconds until the year 2286
 
 
 def version_of(cards: Sequence[Card], is_stuck: bool) -> str:
@@ -40,8 +41,8 @@ def is_same(version: str, since: str) -> bool:
 
 def changed_since(since: str, cards: Sequence[Card]) -> list[Card]:
     """The cards that may look different from those on a page of this version."""
-    rendered_ms = since.partition("-")[0]
-    after = int(rendered_ms) / 1000 - LATE_SECONDS if rendered_ms.isdecimal() else 0
+    ms = since.partition("-")[0]
+    after = int(ms) / 1000 - LATE_SECONDS if ms.isdecimal() and len(ms) == MS_DIGITS else 0
     # A queued job may look different without a change to its row: only the queue knows why.
     return [c for c in cards if c.job.status == "queued" or c.job.changed_at.timestamp() > after]
 
@@ -60,9 +61,10 @@ async def stuck(cards: Sequence[Card]) -> bool:
 async def attempts_at(job: Job) -> list[Attempt]:
     """The queue's attempts at a job that should have begun by now but has not."""
     try:
-        return await task_backends[job.backend].attempts(job) if is_quiet(job) else []
+        attempts: list[Attempt] = await task_backends[job.backend].attempts(job)
     except PublishError:
         return []
+    return attempts
 
 
 async def detail(job: Job, visitor: str) -> dict[str, Any]:

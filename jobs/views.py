@@ -34,7 +34,7 @@ from jobs.changes import (
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
-from jobs.pages import Card, as_json
+from jobs.pages import Card, as_json, is_quiet
 from jobs.signatures import site_url
 from jobs.tasks import long_task
 from live.views import News, live
@@ -190,7 +190,9 @@ async def job_changes(request: HttpRequest, since: str) -> News | None:
     jobs = Job.objects.owned_by(visitor_of(request))
     if task := request.GET.get("task"):
         jobs = jobs.filter(task=task)
-    cards = [Card(job, await attempts_at(job)) async for job in jobs[:RECENT]]
+    cards = [
+        Card(job, await attempts_at(job) if is_quiet(job) else []) async for job in jobs[:RECENT]
+    ]
     is_stuck = await stuck(cards)
     version = version_of(cards, is_stuck)
     if is_same(version, since):
