@@ -78,6 +78,11 @@ class EmbeddedQueue(JobBackend):
     def is_stuck(self) -> bool:
         return broker.models.queue_is_stuck(broker.clock.now_ms())
 
+    def is_alive(self) -> bool | None:
+        if broker.models.dispatcher_is_alive(broker.clock.now_ms()):
+            return True
+        return False if self.is_stuck() else None
+
 
 class JobAndMessage(NamedTuple):
     """A message and its job: a new one, or one that is saved already and its transition."""

@@ -285,6 +285,10 @@ class JobBackend(BaseTaskBackend):
         """Whether messages are due and nothing delivers them."""
         return False
 
+    def is_alive(self) -> bool | None:
+        """Whether something delivers messages; None where that is not known."""
+        return None
+
     def get_result(self, result_id: str) -> JobResult:
         """A job as it is now, from any process. TaskResultDoesNotExist for an unknown id."""
         if job := Job.objects.filter(id=result_id, backend=self.alias).first():

@@ -18,7 +18,7 @@ TOPIC = "queue"
 
 
 class QueueStatus(NamedTuple):
-    """`alive` is None while it is not known."""
+    """`alive` is None while it is not known: no dispatcher has run, and no message waits."""
 
     name: str
     alive: bool | None
@@ -42,7 +42,7 @@ class Memo:
             return
         self.asked_at = now
         try:
-            self.alive = not default_task_backend.is_stuck()
+            self.alive = default_task_backend.is_alive()
         except DatabaseError:
             self.alive = None
 

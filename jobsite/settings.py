@@ -191,6 +191,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
+    "jobsite.middleware.GZipMiddleware",
     "jobsite.middleware.ContentSecurityPolicyMiddleware",
     "jobsite.middleware.SessionMiddleware",
     "jobsite.middleware.CsrfViewMiddleware",

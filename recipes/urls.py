@@ -3,6 +3,7 @@
 from django.urls import path
 
 from recipes import views
+from recipes.how_it_works import HowItWorks
 
 urlpatterns = [
     path("email", views.placeholder, name="email"),
@@ -10,5 +11,5 @@ urlpatterns = [
     path("schedule", views.placeholder, name="schedule"),
     path("callback", views.placeholder, name="callback"),
     path("url-group", views.placeholder, name="url_group"),
-    path("how-it-works", views.placeholder, name="how_it_works"),
+    path("how-it-works", HowItWorks.as_view(), name="how_it_works"),
 ]

@@ -80,21 +80,29 @@
 (() => {
   function prepare(root) {
     for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
-      const at = new Date(time.dateTime);
-      const clock = at.toLocaleTimeString(undefined, { hourCycle: "h23" });
-      time.textContent = "date" in time.dataset ? `${at.toLocaleDateString()} ${clock}` : clock;
+      const [day, clock] = new Date(time.dateTime).toLocaleString("sv").split(" "); // ISO 8601
+      time.textContent = "date" in time.dataset ? `${day} ${clock}` : clock;
       time.dataset.local = "";
     }
     for (const button of root.querySelectorAll("button.copy[hidden]")) {
-      button.hidden = !navigator.clipboard;
+      button.hidden = !navigator.clipboard; // there is none on a site without HTTPS
+      button.classList.toggle("useless", button.hidden);
     }
   }
 
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("button.copy");
     if (!button) return;
-    await navigator.clipboard.writeText(button.dataset.copy);
-    document.getElementById("announcement").textContent = "Copied.";
+    const announcement = document.getElementById("announcement");
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+    } catch {
+      announcement.textContent = "The browser does not allow copying.";
+      return;
+    }
+    announcement.textContent = button.ariaLabel.replace(/^Copy/, "Copied");
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 2000);
   });
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt.parentElement ?? document));
   prepare(document);
