@@ -26,12 +26,14 @@ class Seen[K](NamedTuple):
 def changed_rows[K](rows: Rows[K], since: Seen[K] | None) -> tuple[Seen[K], list[K]]:
     """Where to go on the next time, and what has changed; nothing at the first look.
 
+    A row that was deleted soon after a change has changed as well.
     `rows(moment)` returns pairs of a key and the moment, of all rows with a later moment.
     """
     newest = since.newest if since else timezone.now()
     found = dict(rows(newest - LOOK_BACK))
     known = since.moments if since else found
     new = [key for key, moment in found.items() if known.get(key) != moment]
+    deleted = known.keys() - found.keys()
     newest = max([newest, *(found[key] for key in new)])
     kept = {key: moment for key, moment in found.items() if moment > newest - LOOK_BACK}
-    return Seen(newest, kept), new
+    return Seen(newest, kept), [*new, *deleted]

@@ -13,7 +13,8 @@ from contextlib import suppress
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.db import DatabaseError
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 
 from live.pages import News, OpenPage
 from live.reader import Reader, reader
@@ -63,10 +64,12 @@ class Streams:
                 news = await self.news(page)
                 yield ""
                 yield event(news) if news else ":\n\n"
-                while await self.wait(changed) and loop.time() < ends_at:
-                    changed.clear()
-                    news = await self.news(page)
-                    yield event(news) if news else ":\n\n"
+                # The stream ends; then the page asks, and is answered with the error.
+                with suppress(DatabaseError, Http404):
+                    while await self.wait(changed) and loop.time() < ends_at:
+                        changed.clear()
+                        news = await self.news(page)
+                        yield event(news) if news else ":\n\n"
         finally:
             self.open -= 1
 

@@ -64,3 +64,11 @@ def test_clock_that_is_ahead_hides_nothing_for_longer_than_the_look_back(table):
     assert table.look() == ["ahead"]
     table["here"] = seconds(0)
     assert table.look() == ["here"]
+
+
+def test_row_that_is_deleted_soon_after_a_change_has_changed(table):
+    table["a"] = seconds(0)
+    table.look()
+    del table["a"]
+    assert table.look() == ["a"]
+    assert table.look() == []

@@ -1,6 +1,8 @@
 import asyncio
 
 import pytest
+from django.db import DatabaseError
+from django.http import Http404
 from django.test import AsyncRequestFactory
 
 from live.pages import News, OpenPage
@@ -95,6 +97,21 @@ async def test_error_at_the_beginning_is_raised_where_it_can_be_answered(streams
     page = OpenPage(AsyncRequestFactory().get("/changes"), broken, {})
     with pytest.raises(LookupError):
         await streams.answer(page, ["t"])
+
+
+@pytest.mark.parametrize("error", [DatabaseError("gone"), Http404("no such job")])
+async def test_stream_ends_if_the_page_cannot_be_rendered_any_more(
+    streams, counter, changes, error
+):
+    async def broken(request, since):
+        raise error
+
+    page = page_of(counter)
+    events = streams.events(page, ["t"])
+    await chunks(events, 2)
+    page.changes, changes.topics = broken, {"t"}
+    async with asyncio.timeout(30):
+        assert [chunk async for chunk in events] == []
 
 
 async def test_answer_that_nobody_reads_is_forgotten(streams, counter):
