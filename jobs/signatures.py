@@ -130,8 +130,8 @@ def signed(view: View) -> View:
 
 def received(request: HttpRequest, claims: dict[str, Any]) -> dict[str, Any]:
     """What a job keeps of its request: no signature, as whoever has one may deliver again."""
-    values = ((name, request.headers.get(name, "")) for name in KEPT_HEADERS)
-    headers = {name: value.replace("\0", "")[:LONGEST_KEPT] for name, value in values if value}
+    given = request.headers
+    headers = {name: given[name][:LONGEST_KEPT] for name in KEPT_HEADERS if name in given}
     return {"headers": headers, "claims": claims}
 
 

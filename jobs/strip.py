@@ -6,7 +6,7 @@ a box opens to is in `strip_details.py`.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -34,6 +34,13 @@ class Told(NamedTuple):
     seconds: float | None = None
     until: datetime | None = None
 
+    @property
+    def took(self) -> str:
+        """The measured time for people: `6 ms` or `5.52 s`."""
+        if self.seconds is None:
+            return ""
+        return f"{self.seconds:.2f} s" if self.seconds >= 1 else f"{self.seconds * 1000:.0f} ms"
+
 
 class Box(NamedTuple):
     """One of the four boxes. A page replaces its parts only where their versions differ."""
@@ -51,6 +58,10 @@ class Box(NamedTuple):
     def facts_version(self) -> str:
         return version(self.details.facts, self.details.texts)
 
+    @property
+    def code_version(self) -> str:
+        return version(*((each.file, each.line) for each in self.details.excerpts))
+
 
 class Strip:
     """A job's way as four boxes and the arrow back; an example if there is no job.
@@ -63,6 +74,7 @@ class Strip:
         self, job: Job | None, attempts: Sequence[Attempt] = (), view: Any = None, name: str = "way"
     ) -> None:
         self.job, self.name = job, name
+        attempts = at_newest_message(job, attempts)
         told = [tell(job, attempts) for tell in (tell_browser, tell_queue, tell_post, tell_task)]
         self.boxes = [
             Box(key, NAMES[key], each, details_of(key, job, attempts, view))
@@ -92,19 +104,19 @@ def version(*contents: Any) -> str:
 def tell_browser(job: Job | None, attempts: Sequence[Attempt]) -> Told:
     """The form has been posted: was there an answer from the queue?"""
     if job is None:
-        return Told(text="posts the form")
+        return Told(text="posts the form to /jobs/start")
     if not job.messages:
         if job.error:
             return Told("not_sent", text=job.error)
         return Told("running", "publishing", text="the queue has not answered yet")
     took = (moment(job.messages[0]) - job.created_at).total_seconds()
-    return Told("succeeded", "published", text="message accepted", seconds=max(0.0, took))
+    return Told("succeeded", "published", text="in", seconds=max(0.0, took))
 
 
 def tell_queue(job: Job | None, attempts: Sequence[Attempt]) -> Told:
     """The message waits, has been handed over, or is a dead letter."""
     if job is None:
-        return Told(text="keeps the message")
+        return Told(text="keeps the message until it is delivered")
     if not job.messages:
         return Told()
     if job.status == "cancelled":
@@ -134,7 +146,7 @@ def tell_retry(job: Job, failure: Attempt) -> Told:
 def tell_post(job: Job | None, attempts: Sequence[Attempt]) -> Told:
     """The signed request: on its way, refused, or answered."""
     if job is None:
-        return Told(text="wakes the endpoint")
+        return Told(text="calls /api/long-task, signed")
     last = attempts[-1] if attempts else None
     number = last.number if last else job.attempts
     if not number:
@@ -143,7 +155,7 @@ def tell_post(job: Job | None, attempts: Sequence[Attempt]) -> Told:
         word = f"HTTP {last.status}" if last.status else "no answer"
         state = "succeeded" if last.status and 200 <= last.status <= 299 else "failed"
         text = "" if last.status else last.error
-        return Told(state, word, text or f"attempt {number}", last.seconds)
+        return Told(state, word, text or f"attempt {number}:", last.seconds)
     if job.status == "running" or last:
         return Told("running", f"attempt {number}", text=checked(job))
     if job.status == "succeeded":
@@ -154,17 +166,28 @@ def tell_post(job: Job | None, attempts: Sequence[Attempt]) -> Told:
 def tell_task(job: Job | None, attempts: Sequence[Attempt]) -> Told:
     """Your function: how many steps are noted, what it returned or raised."""
     if job is None:
-        return Told(text="does the work")
+        return Told(text="does ten steps, and notes each")
     steps = f"{job.steps_done} of {job.steps_total} steps" if job.steps_total else ""
     if job.status == "running":
         return Told("running", text=steps)
     if job.status == "succeeded" and job.last_attempted_at and job.finished_at:
         took = (job.finished_at - job.last_attempted_at).total_seconds()
-        return Told("succeeded", text=steps, seconds=took)
+        return Told("succeeded", text=f"{steps} in" if steps else "in", seconds=took)
     if job.status in {"waiting", "failed"} and job.last_attempted_at:
         state = "waiting" if job.status == "waiting" else "failed"
         return Told(state, "failed", text=job.error)
     return Told(text=job.task.rpartition(".")[2])
+
+
+def at_newest_message(job: Job | None, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Leave out the attempts at a message that was published before the newest one.
+
+    A message's moment on the job may be a little after its first attempt began.
+    """
+    if job is None or len(job.messages) < 2:
+        return attempts
+    published = moment(job.messages[-1]) - timedelta(seconds=1)
+    return [attempt for attempt in attempts if attempt.at >= published]
 
 
 def checked(job: Job) -> str:

@@ -175,6 +175,7 @@ async def detail(request: HttpRequest, job: Job) -> dict[str, Any]:
         unknown = str(error)
     return await context_of(request, Card(job, attempts)) | {
         "timeline": timeline(job, attempts),
+        "attempts": attempts,
         "attempts_unknown": unknown,
         "catcher_url": "" if settings.LONG_TASK_TARGET_URL else target_of(job),
     }

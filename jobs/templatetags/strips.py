@@ -1,4 +1,5 @@
-"""`{% strip job attempts %}`: the strip for a template whose view has made none.
+"""`{% strip job attempts %}` and `{% strip_news job attempts %}`: for a template whose view has
+made no strip.
 
 No message passes here.
 """
@@ -6,9 +7,10 @@ No message passes here.
 from typing import Any
 
 from django import template
+from django.utils.safestring import mark_safe
 
 from jobs.models import Job
-from jobs.strip import Strip
+from jobs.strip import Strip, strip_fragment
 
 register = template.Library()
 
@@ -17,3 +19,9 @@ register = template.Library()
 def strip(job: Job | None = None, attempts: Any = ()) -> dict[str, Any]:
     """A job's strip; an example if there is no job."""
     return {"strip": Strip(job or None, attempts or ())}
+
+
+@register.simple_tag
+def strip_news(job: Job, attempts: Any = ()) -> str:
+    """The parts of a job's strip, for a page that shows it already."""
+    return mark_safe(strip_fragment(job, attempts or ()))  # noqa: S308  a template has made it

@@ -84,3 +84,32 @@
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt.parentElement ?? document));
   prepare(document);
 })();
+
+// The strip and its like: a part with the same version stays as the visitor has left it, a list
+// that grows only gets what is new, and a moment that is waited for is counted down.
+(() => {
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const { target, fragment } = event.detail;
+    const part = fragment.firstElementChild;
+    if (!part || part.id !== target.id) return;
+    if (target.dataset.version && target.dataset.version === part.dataset.version) {
+      event.preventDefault();
+    } else if (target.dataset.grows && target.dataset.grows === part.dataset.grows) {
+      event.preventDefault();
+      for (const item of [...part.children]) {
+        if (!document.getElementById(item.id)) target.append(item);
+      }
+    }
+  });
+
+  function count() {
+    for (const time of document.querySelectorAll("time.countdown")) {
+      const seconds = Math.ceil((new Date(time.dateTime) - Date.now()) / 1000);
+      const text = seconds > 0 ? `in ${seconds} s` : "any moment now";
+      if (time.textContent !== text) time.textContent = text;
+    }
+  }
+  setInterval(count, 250);
+  document.addEventListener("htmx:oobAfterSwap", count);
+  count();
+})();
