@@ -130,8 +130,10 @@ def tell_queue(job: Job | None, attempts: Sequence[Attempt]) -> Told:
             return Told("scheduled", until=job.run_after)
         return Told("queued", text="waits to be delivered")
     begun = attempts[-1].at if attempts else job.last_attempted_at
-    waited = (begun - waiting_since(job)).total_seconds() if begun else None
-    return Told("succeeded", "delivered", "waited", None if waited is None else max(0.0, waited))
+    waited = (begun - waiting_since(job)).total_seconds() if begun else 0
+    if waited <= 0:  # the job has heard of this message only when it came: a retried dead letter
+        return Told("succeeded", "delivered")
+    return Told("succeeded", "delivered", "waited", waited)
 
 
 def tell_retry(job: Job, failure: Attempt) -> Told:

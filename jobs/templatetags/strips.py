@@ -7,10 +7,12 @@ No message passes here.
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.utils.safestring import mark_safe
 
 from jobs.models import Job
 from jobs.strip import Strip, strip_fragment
+from jobs.views import bin_of
 
 register = template.Library()
 
@@ -19,6 +21,12 @@ register = template.Library()
 def strip(job: Job | None = None, attempts: Any = ()) -> dict[str, Any]:
     """A job's strip; an example if there is no job."""
     return {"strip": Strip(job or None, attempts or ())}
+
+
+@register.simple_tag(takes_context=True)
+def own_bin(context: template.Context) -> str:
+    """The name of the visitor's bin; empty if the requests of jobs go elsewhere."""
+    return "" if settings.LONG_TASK_TARGET_URL else bin_of(context["request"])
 
 
 @register.simple_tag
