@@ -7,6 +7,7 @@ a box opens to is in `strip_details.py`.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -40,6 +41,12 @@ class Told(NamedTuple):
         if self.seconds is None:
             return ""
         return f"{self.seconds:.2f} s" if self.seconds >= 1 else f"{self.seconds * 1000:.0f} ms"
+
+    @property
+    def seconds_left(self) -> int:
+        """How long it is until `until`, as the page was rendered; site.js counts down."""
+        left = (self.until - timezone.now()).total_seconds() if self.until else 0
+        return max(0, ceil(left))
 
 
 class Box(NamedTuple):

@@ -50,13 +50,9 @@ def visitor_of(request: HttpRequest) -> str:
 
 def target_for(request: HttpRequest) -> str:
     """Where a visitor's ten requests go: the configured target, or a bin of the visitor's own."""
-    own_bin = site_url(request) + reverse("bin", args=[bin_of(request)])
+    bin_name = salted_hmac("jobs.bin", visitor_of(request), algorithm="sha256").hexdigest()[:32]
+    own_bin = site_url(request) + reverse("bin", args=[bin_name])
     return settings.LONG_TASK_TARGET_URL or own_bin
-
-
-def bin_of(request: HttpRequest) -> str:
-    """The name of a visitor's own bin."""
-    return salted_hmac("jobs.bin", visitor_of(request), algorithm="sha256").hexdigest()[:32]
 
 
 @never_cache

@@ -12,7 +12,7 @@ from django.utils.safestring import mark_safe
 
 from jobs.models import Job
 from jobs.strip import Strip, strip_fragment
-from jobs.views import bin_of
+from jobs.views import target_for
 
 register = template.Library()
 
@@ -26,7 +26,7 @@ def strip(job: Job | None = None, attempts: Any = ()) -> dict[str, Any]:
 @register.simple_tag(takes_context=True)
 def own_bin(context: template.Context) -> str:
     """The name of the visitor's bin; empty if the requests of jobs go elsewhere."""
-    return "" if settings.LONG_TASK_TARGET_URL else bin_of(context["request"])
+    return "" if settings.LONG_TASK_TARGET_URL else target_for(context["request"]).split("/")[-2]
 
 
 @register.simple_tag

@@ -85,31 +85,36 @@
   prepare(document);
 })();
 
-// The strip and its like: a part with the same version stays as the visitor has left it, a list
-// that grows only gets what is new, and a moment that is waited for is counted down.
+// The strip: a part with the same version stays as the visitor has left it, a list takes only the
+// items that are new or have changed, and the seconds that are left are counted down.
 (() => {
+  const isSame = (one, other) => one.dataset.version === other.dataset.version;
+
+  function mergeItems(list, next) {
+    const ids = new Set([...next.children].map((item) => item.id));
+    for (const item of [...list.children]) {
+      if (!ids.has(item.id)) item.remove();
+    }
+    for (const item of [...next.children]) {
+      const old = document.getElementById(item.id);
+      if (!old) list.append(item);
+      else if (!isSame(old, item)) old.replaceWith(item);
+    }
+  }
+
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
     const { target, fragment } = event.detail;
     const part = fragment.firstElementChild;
     if (!part || part.id !== target.id) return;
-    if (target.dataset.version && target.dataset.version === part.dataset.version) {
-      event.preventDefault();
-    } else if (target.dataset.grows && target.dataset.grows === part.dataset.grows) {
-      event.preventDefault();
-      for (const item of [...part.children]) {
-        if (!document.getElementById(item.id)) target.append(item);
-      }
-    }
+    if ("merge" in target.dataset) mergeItems(target, part);
+    else if (!target.dataset.version || !isSame(target, part)) return;
+    event.preventDefault();
   });
 
-  function count() {
+  setInterval(() => {
     for (const time of document.querySelectorAll("time.countdown")) {
-      const seconds = Math.ceil((new Date(time.dateTime) - Date.now()) / 1000);
-      const text = seconds > 0 ? `in ${seconds} s` : "any moment now";
-      if (time.textContent !== text) time.textContent = text;
+      const left = Math.max(0, Math.ceil((new Date(time.dateTime) - Date.now()) / 1000));
+      if (time.textContent !== `${left} s`) time.textContent = `${left} s`;
     }
-  }
-  setInterval(count, 250);
-  document.addEventListener("htmx:oobAfterSwap", count);
-  count();
+  }, 250);
 })();
