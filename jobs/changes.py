@@ -21,6 +21,7 @@ from jobs.history import bars, meta, request_facts, response_facts, timeline
 from jobs.models import Job
 from jobs.pages import Card
 from jobs.tasks import long_task
+from live.views import News
 
 # A change is stamped before it is committed, perhaps by another machine: look back this far.
 # A row that comes twice does no harm, as site.js replaces only what is different.
@@ -45,6 +46,22 @@ def changed_since(since: str, cards: Sequence[Card]) -> list[Card]:
     after = int(ms) / 1000 - LATE_SECONDS if ms.isdecimal() and len(ms) == MS_DIGITS else 0
     # A queued job may look different without a change to its row: only the queue knows why.
     return [c for c in cards if c.job.status == "queued" or c.job.changed_at.timestamp() > after]
+
+
+async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> News | None:
+    """What has changed of a list of jobs, and of the newest one's strip above it."""
+    is_stuck = await stuck(cards)
+    version = version_of(cards, is_stuck)
+    if is_same(version, since):
+        return None
+    changed = changed_since(since, cards)
+    told: dict[str, Any] = {}
+    if since.split("-")[2:] != version.split("-")[2:]:
+        told["stuck"] = is_stuck
+    if changed and changed[0] is cards[0]:
+        newest = cards[0].job
+        told |= {"newest": newest, "attempts": await attempts_at(newest)}
+    return News(row_news(request, changed, **told), version)
 
 
 def row_news(request: HttpRequest, cards: Sequence[Card], **context: Any) -> str:
@@ -80,6 +97,8 @@ async def detail(job: Job, visitor: str) -> dict[str, Any]:
     facts = {"Request": request_facts(job), "Response": response_facts(job, attempts)}
     return {
         "card": card,
+        "mine": card.mine,
+        "attempts": attempts,
         "bars": bars(job, attempts),
         "timeline": lines,
         "attempts_unknown": unknown,

@@ -5,7 +5,7 @@
   const announce = (text) => {
     document.getElementById("announcement").textContent = text;
   };
-  const isStart = (event) => event.detail.elt?.id === "start";
+  const isStart = (event) => ["start", "lab"].includes(event.detail.elt?.id);
 
   function lost(event) {
     if (isStart(event)) {
