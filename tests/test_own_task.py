@@ -23,10 +23,12 @@ PLACE = re.compile(
 FOLDERS = [
     "broker",
     "catcher",
+    "console",
     "groupcommit",
     "jobs",
     "jobsite",
     "live",
+    "recipes",
     "static",
     "staticfiles",
     "templates",
