@@ -79,7 +79,7 @@
 // Moments in the visitor's zone, and buttons that copy an id; also in what htmx has just added.
 (() => {
   function prepare(root) {
-    for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+    for (const time of root.querySelectorAll("time[datetime]:not([data-local], .countdown)")) {
       const at = new Date(time.dateTime);
       const clock = at.toLocaleTimeString(undefined, { hourCycle: "h23" });
       time.textContent = "date" in time.dataset ? `${at.toLocaleDateString()} ${clock}` : clock;

@@ -1,4 +1,4 @@
-"""From the click to the end, as it is seen: the pages update themselves, then stop asking.
+"""From the click to the end, as it is seen: the pages update themselves.
 
 Jobs take five seconds, so two stories are begun once and looked at by several tests: a
 visitor at a target that refuses, and one with three jobs, two tabs, a job page and the bin.
