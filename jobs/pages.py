@@ -17,6 +17,9 @@ from jobs.models import Job
 # A job that has not been heard of for this long: ask the queue what became of its message.
 QUIET_SECONDS = 2.0
 
+# What a script is told, in this order.
+FACTS = """id task message_id status steps_done steps_total attempts return_value error
+created_at started_at finished_at"""
 BUTTONS = {"not_sent": "Send again", "failed": "Run again", "cancelled": "Run again"}
 
 
@@ -99,17 +102,5 @@ def moment(record: dict[str, Any]) -> datetime:
 
 def as_json(job: Job) -> dict[str, Any]:
     """A job for scripts; moments in ISO 8601, UTC."""
-    return {
-        "id": job.id,
-        "task": job.task,
-        "message_id": job.message_id or None,
-        "status": job.status,
-        "steps_done": job.steps_done,
-        "steps_total": job.steps_total,
-        "attempts": job.attempts,
-        "return_value": job.return_value,
-        "error": job.error or None,
-        "created_at": job.created_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-    }
+    facts = {name: getattr(job, name) for name in FACTS.split()}
+    return facts | {"message_id": job.message_id or None, "error": job.error or None}

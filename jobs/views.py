@@ -128,9 +128,8 @@ async def show_published(
 
 def started(job: Job | None, failure: str = "") -> dict[str, Any]:
     """What the page shows of a form that was sent: the job, why it failed, the next form's key."""
-    if job and job.status == Job.Status.NOT_SENT:
-        failure = failure or job.error
     card = Card(job) if job else None
+    failure = failure or (job.error if job and not job.messages else "")
     return {"card": card, "failure": failure, "key": secrets.token_hex(16)}
 
 

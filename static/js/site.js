@@ -79,7 +79,7 @@
 // Moments in the visitor's zone, and buttons that copy an id; also in what htmx has just added.
 (() => {
   function prepare(root) {
-    for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+    for (const time of root.querySelectorAll("time[datetime]:not([data-local], .countdown)")) {
       const [day, clock] = new Date(time.dateTime).toLocaleString("sv").split(" "); // ISO 8601
       time.textContent = "date" in time.dataset ? `${day} ${clock}` : clock;
       time.dataset.local = "";
