@@ -3,6 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import SlugConverter
 
+from catcher.pane import bin_pane
 from catcher.views import catch
 
 
@@ -16,6 +17,7 @@ register_converter(BinNameConverter, "bin")
 
 urlpatterns = [
     path("", catch, {"name": "hello"}, name="catcher"),
+    path("~/<bin:name>/pane", bin_pane, name="bin_pane"),
     path("<bin:name>/", catch, name="bin"),
     path("<bin:name>/<path:rest>", catch),
 ]

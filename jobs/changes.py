@@ -19,12 +19,14 @@ from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
 from jobs.history import bars, meta, request_facts, response_facts, timeline
 from jobs.models import Job
-from jobs.pages import Card, is_quiet
+from jobs.pages import Card
 from jobs.tasks import long_task
+from live.views import News
 
 # A change is stamped before it is committed, perhaps by another machine: look back this far.
 # A row that comes twice does no harm, as site.js replaces only what is different.
 LATE_SECONDS = 5
+MS_DIGITS = 13  # of unix milliseconds until the year 2286
 
 
 def version_of(cards: Sequence[Card], is_stuck: bool) -> str:
@@ -40,10 +42,26 @@ def is_same(version: str, since: str) -> bool:
 
 def changed_since(since: str, cards: Sequence[Card]) -> list[Card]:
     """The cards that may look different from those on a page of this version."""
-    rendered_ms = since.partition("-")[0]
-    after = int(rendered_ms) / 1000 - LATE_SECONDS if rendered_ms.isdecimal() else 0
+    ms = since.partition("-")[0]
+    after = int(ms) / 1000 - LATE_SECONDS if ms.isdecimal() and len(ms) == MS_DIGITS else 0
     # A queued job may look different without a change to its row: only the queue knows why.
     return [c for c in cards if c.job.status == "queued" or c.job.changed_at.timestamp() > after]
+
+
+async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> News | None:
+    """What has changed of a list of jobs, and of the newest one's strip above it."""
+    is_stuck = await stuck(cards)
+    version = version_of(cards, is_stuck)
+    if is_same(version, since):
+        return None
+    changed = changed_since(since, cards)
+    told: dict[str, Any] = {}
+    if since.split("-")[2:] != version.split("-")[2:]:
+        told["stuck"] = is_stuck
+    if changed and changed[0] is cards[0]:
+        newest = cards[0].job
+        told |= {"newest": newest, "attempts": await attempts_at(newest)}
+    return News(row_news(request, changed, **told), version)
 
 
 def row_news(request: HttpRequest, cards: Sequence[Card], **context: Any) -> str:
@@ -60,9 +78,10 @@ async def stuck(cards: Sequence[Card]) -> bool:
 async def attempts_at(job: Job) -> list[Attempt]:
     """The queue's attempts at a job that should have begun by now but has not."""
     try:
-        return await task_backends[job.backend].attempts(job) if is_quiet(job) else []
+        attempts: list[Attempt] = await task_backends[job.backend].attempts(job)
     except PublishError:
         return []
+    return attempts
 
 
 async def detail(job: Job, visitor: str) -> dict[str, Any]:
@@ -78,6 +97,8 @@ async def detail(job: Job, visitor: str) -> dict[str, Any]:
     facts = {"Request": request_facts(job), "Response": response_facts(job, attempts)}
     return {
         "card": card,
+        "mine": card.mine,
+        "attempts": attempts,
         "bars": bars(job, attempts),
         "timeline": lines,
         "attempts_unknown": unknown,

@@ -28,7 +28,7 @@ class Card:
     """
 
     def __init__(self, job: Job, attempts: Sequence[Attempt] = (), mine: bool = True) -> None:
-        self.job, self.status = job, str(job.status)
+        self.job, self.status, self.mine = job, str(job.status), mine
         self.says, self.reason = "", "" if job.status == "running" else job.error
         self.until: datetime | None = None
         # The last attempt, if no message of the job has reached this site yet.
@@ -74,23 +74,6 @@ class Card:
         worked = worked or (ended - job.started_at).total_seconds()
         waited = max(0, (ended - due_at(job)).total_seconds() - worked)
         return f"waited {waited:.1f} s, worked {worked:.1f} s"
-
-    @property
-    def sentence(self) -> str:
-        """All of it in one sentence, as it is announced."""
-        left = f"in {self.seconds_left} s" if self.until else ""
-        word = self.status.replace("_", " ")
-        parts = " ".join(part for part in (word, self.says, left) if part)
-        return ": ".join(part for part in (parts, self.reason or self.ended_times) if part)
-
-    @property
-    def ended_times(self) -> str:
-        return self.times if self.job.has_ended else ""
-
-    @property
-    def is_news(self) -> bool:
-        """Whether the change to this status is worth an announcement."""
-        return self.job.has_ended or self.status in {"waiting", "not_sent"}
 
     @property
     def is_open(self) -> bool:

@@ -22,19 +22,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
-from jobs.changes import (
-    attempts_at,
-    changed_since,
-    detail,
-    is_same,
-    row_news,
-    stuck,
-    version_of,
-)
+from jobs.changes import attempts_at, detail, is_same, list_news, row_news, version_of
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
-from jobs.pages import Card, as_json
+from jobs.pages import Card, as_json, is_quiet
 from jobs.signatures import site_url
 from jobs.tasks import long_task
 from live.views import News, live
@@ -190,13 +182,10 @@ async def job_changes(request: HttpRequest, since: str) -> News | None:
     jobs = Job.objects.owned_by(visitor_of(request))
     if task := request.GET.get("task"):
         jobs = jobs.filter(task=task)
-    cards = [Card(job, await attempts_at(job)) async for job in jobs[:RECENT]]
-    is_stuck = await stuck(cards)
-    version = version_of(cards, is_stuck)
-    if is_same(version, since):
-        return None
-    told = {} if since.split("-")[2:] == version.split("-")[2:] else {"stuck": is_stuck}
-    return News(row_news(request, changed_since(since, cards), **told), version)
+    cards = [
+        Card(job, await attempts_at(job) if is_quiet(job) else []) async for job in jobs[:RECENT]
+    ]
+    return await list_news(request, since, cards)
 
 
 @live(lambda request, job_id: [f"job:{job_id}"])

@@ -29,6 +29,7 @@ FOLDERS = [
     "groupcommit",
     "jobs",
     "jobsite",
+    "live",
     "static",
     "staticfiles",
     "templates",

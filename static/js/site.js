@@ -5,7 +5,7 @@
   const announce = (text) => {
     document.getElementById("announcement").textContent = text;
   };
-  const isStart = (event) => event.detail.elt?.id === "start";
+  const isStart = (event) => ["start", "lab"].includes(event.detail.elt?.id);
 
   function lost(event) {
     if (isStart(event)) {
@@ -117,9 +117,16 @@
     old.replaceWith(next);
     htmx.process(next);
     htmx.trigger(next, "htmx:load");
-    const says = next.dataset.announce;
-    if (says) document.getElementById("announcement").textContent = says;
+    if (next.dataset.announce) announce(next);
     if (to - from > 1) count(next, from + 1, to);
+  }
+
+  // "Job 0a1b2c3d: waiting for attempt 2 of 4 in 3 s: HTTP 500"
+  function announce(part) {
+    const words = part.cloneNode(true);
+    for (const icon of words.querySelectorAll(".icon")) icon.remove();
+    const text = `${part.dataset.announce}: ${words.textContent.replace(/\s+/g, " ").trim()}`;
+    document.getElementById("announcement").textContent = text;
   }
 
   function count(part, number, last) {

@@ -37,7 +37,9 @@ LAYOUT_SHIFTS = """() => new Promise((resolve) => {
 @pytest.fixture(scope="module")
 def visitor(still: Site) -> Visitor:
     """A visitor with a job, so that pages of jobs exist."""
-    return Visitor(still.url).click()
+    visitor = Visitor(still.url).click()
+    visitor.http.headers["Accept"] = "text/html"
+    return visitor
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def with_specimens(browse: Browse, site: Site, html: str, script: str = "", **op
         answer = route.fetch()
         route.fulfill(response=answer, body=answer.text().replace("</main>", f"{html}</main>"))
 
-    page = browse(f"{site.url}/healthz", **options)
+    page = browse(f"{site.url}/how-it-works", **options)
     if script:
         page.add_init_script(script)
     page.route(f"{site.url}/", insert)
@@ -108,7 +110,7 @@ def test_every_page_is_small_with_all_that_it_loads(visitor, pages):
 
 def test_rail_is_beside_the_page_on_a_wide_screen(browse: Browse, still: Site):
     page = browse(still.url, viewport=WIDE)
-    expect(page.get_by_role("navigation")).to_be_visible()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
     expect(page.get_by_role("button", name="Menu")).to_be_hidden()
     rail, main = page.locator("#nav").bounding_box(), page.locator("main").bounding_box()
     assert rail["x"] + rail["width"] <= main["x"]
@@ -134,11 +136,11 @@ def test_page_that_is_open_is_marked_in_the_rail(browse: Browse, still: Site, pa
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_menu_opens_and_leads_on_a_phone(browse: Browse, still: Site, script: bool):
     page = browse(still.url, viewport=PHONE, java_script_enabled=script)
-    expect(page.get_by_role("navigation")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
     page.get_by_role("button", name="Menu").click()
-    expect(page.get_by_role("navigation")).to_be_visible()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
     page.get_by_role("button", name="Close").click()
-    expect(page.get_by_role("navigation")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
     page.get_by_role("button", name="Menu").click()
     page.get_by_role("link", name="How it works").click()
     page.wait_for_url("**/how-it-works")
@@ -154,7 +156,7 @@ def test_menu_is_reached_and_left_by_keyboard(browse: Browse, still: Site):
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Background job", exact=True)).to_be_focused()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("navigation")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
     expect(menu).to_be_focused()
 
 
@@ -202,7 +204,7 @@ def test_copy_buttons_and_times_keep_their_place_when_the_script_comes(browse: B
     html = f"<p>{render_to_string('components/id.html', {'id': 'msg_1'})}{time}<b>after</b></p>"
     places = []
     for block in (True, False):
-        page = browse(f"{still.url}/healthz", viewport=WIDE)
+        page = browse(f"{still.url}/how-it-works", viewport=WIDE)
         if block:
             browse.expect("Failed to load resource")
             page.route("**/site*.js", lambda route: route.abort())
