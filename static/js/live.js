@@ -152,7 +152,7 @@
   }
 
   function isBusy(target) {
-    const focused = document.activeElement;
+    const focused = document.activeElement ?? document.body;
     // htmx gives the focus back to what has an id, but not what was typed.
     const isKept = focused.matches("summary") || (focused.id && !focused.matches("input, select, textarea"));
     const typing = target.contains(focused) && !isKept;
