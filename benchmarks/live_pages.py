@@ -29,7 +29,6 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.fast_sink import running_sink
 from benchmarks.figures import Figure, percentile, show, show_missed
-from benchmarks.long_task import client
 from broker.open_files import allow_many
 from harness.processes import Site, collect_static, exit_on_sigterm, site
 
@@ -135,6 +134,15 @@ class Cost:
 
     def memory_mb(self) -> float:
         return sum(process.memory_full_info().pss for process in self.processes) / 1e6
+
+
+def client() -> aiohttp.ClientSession:
+    """A connection for each request: the server closes those that nobody uses for 5 seconds."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
 
 
 @contextmanager

@@ -152,9 +152,10 @@
   }
 
   function isBusy(target) {
-    const focused = document.activeElement;
-    // htmx gives the focus back to a link or button that has an id.
-    const typing = target.contains(focused) && (!focused.id || focused.matches("input, select, textarea"));
+    const focused = document.activeElement ?? document.body;
+    // htmx gives the focus back to what has an id, but not what was typed.
+    const isKept = focused.matches("summary") || (focused.id && !focused.matches("input, select, textarea"));
+    const typing = target.contains(focused) && !isKept;
     const selection = getSelection();
     const selected = !selection.isCollapsed && selection.containsNode(target, true);
     return typing || selected || target.querySelector(":popover-open, dialog[open]") !== null;
@@ -165,6 +166,8 @@
     [...target.querySelectorAll("details")].forEach((before, index) => {
       const same = before.id ? after.find((details) => details.id === before.id) : after[index];
       if (same && before.open) same.open = true;
+      const [summary, next] = [before, same].map((details) => details?.querySelector("summary"));
+      if (next && summary === document.activeElement) next.id = summary.id ||= "focused-summary";
     });
   }
 
