@@ -168,7 +168,8 @@ def look(page: Page, running: Site, path: str) -> dict[str, object]:
 def test_hostile_data_is_on_the_pages(planted, paths):
     running, visitor = planted
     for name in ("home", "bin", *[name for name in paths if name.startswith("job ")]):
-        text = visitor.http.get(running.url + paths[name], timeout=30).text
+        headers = {"Accept": "text/html"}
+        text = visitor.http.get(running.url + paths[name], headers=headers, timeout=30).text
         assert MARK in text, name
         assert "<script>window.harmed" not in text
 
