@@ -51,11 +51,12 @@ def pages_of(visitor: Visitor) -> dict[str, str]:
 
 
 def html_at(visitor: Visitor, path: str) -> str:
-    """The page at a path, or nothing if that is no page: an action, a stream, a file."""
+    """The page at a path, or nothing if that is none: an action, a stream, a part of one."""
     headers = {"Accept": "text/html"}
     with visitor.http.get(visitor.url + path, headers=headers, timeout=30, stream=True) as answer:
         is_html = answer.headers.get("Content-Type", "").startswith("text/html")
-        return answer.text if answer.status_code == 200 and is_html else ""
+        text = answer.text if answer.status_code == 200 and is_html else ""
+        return text if text.lstrip().lower().startswith("<!doctype") else ""
 
 
 def path_on_site(visitor: Visitor, page: str, link: str) -> str:

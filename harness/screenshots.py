@@ -74,6 +74,7 @@ def show_home(page: Page) -> None:
 # The button that is pressed on a page, by the name of its URL, so that there is a result to see.
 BUTTONS = {
     "email": "Send e-mail",
+    "image": "Upload and process",
     "delay": "Start in ten seconds",
     "schedule": "Start the schedule",
     "callback": "Bake a cake",
@@ -88,6 +89,8 @@ def press(page: Page, name: str) -> str:
     button = page.get_by_role("button", name=BUTTONS[name])
     if not button.count():
         return f"{name} has no button {BUTTONS[name]!r}"
+    for field in page.locator("main input[type=file]").all():
+        field.set_input_files(FOLDER / "home.png")
     button.click()
     page.locator("main .pill").first.wait_for()
     return ""

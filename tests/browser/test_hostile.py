@@ -14,7 +14,7 @@ import requests
 from playwright.sync_api import Page
 
 from harness.pages import pages_of
-from harness.processes import Site, site
+from harness.processes import ROOT, Site, site
 from harness.visitor import Visitor
 from tests.browser.conftest import Browse, execute, moment, paint
 
@@ -81,7 +81,7 @@ def publish(running: Site, visitor: Visitor) -> None:
         answer = requests.post(url, HOSTILE.encode(), headers=headers, timeout=30)
         assert answer.status_code < 300, answer.text
     # The API limits what a label may hold; a row that came by another way need not obey.
-    execute(running, "UPDATE broker_message SET label = ?", f"{SCRIPT} {'l' * 500}")
+    execute(running, "UPDATE broker_message SET labels = ?", f",{SCRIPT} {'l' * 500},")
 
 
 def fail(running: Site, visitor: Visitor) -> None:
@@ -106,7 +106,28 @@ def fail(running: Site, visitor: Visitor) -> None:
         )
 
 
-PLANTS: list[Callable[[Site, Visitor], None]] = [catch, publish, fail]
+def submit(running: Site, visitor: Visitor) -> None:
+    """What a visitor types into the forms of the examples, and the name of the file he uploads."""
+    users = [HOSTILE, f"{SCRIPT}@example.com", f"{LONG[:240]}@example.com", "ada@example.com"]
+    form = {"csrfmiddlewaretoken": visitor.token}
+    picture = (ROOT / "docs/screenshots/home.png").read_bytes()
+    answers = [
+        visitor.http.post(f"{running.url}/api/start-email-job", json={"users": users}, timeout=30),
+        visitor.http.post(
+            f"{running.url}/api/upload-image",
+            data=form,
+            files={"image": (f"{SCRIPT} {TURNED} {LONG[:2000]}.png", picture, "image/png")},
+            timeout=30,
+        ),
+        visitor.http.post(f"{running.url}/schedule/start", form | {"cron": HOSTILE}, timeout=30),
+        visitor.http.post(
+            f"{running.url}/schedule/start", form | {"cron": "* * * * *"}, timeout=30
+        ),
+    ]
+    assert 500 not in [answer.status_code for answer in answers]
+
+
+PLANTS: list[Callable[[Site, Visitor], None]] = [catch, publish, fail, submit]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +168,8 @@ def look(page: Page, running: Site, path: str) -> dict[str, object]:
 def test_hostile_data_is_on_the_pages(planted, paths):
     running, visitor = planted
     for name in ("home", "bin", *[name for name in paths if name.startswith("job ")]):
-        text = visitor.http.get(running.url + paths[name], timeout=30).text
+        headers = {"Accept": "text/html"}
+        text = visitor.http.get(running.url + paths[name], headers=headers, timeout=30).text
         assert MARK in text, name
         assert "<script>window.harmed" not in text
 

@@ -71,7 +71,8 @@ class Command(RunserverCommand):
         """What the reloader runs, and runs again when code has changed."""
         call_command("migrate", verbosity=0)
         if not options["skip_checks"]:
-            self.check(**BaseCommand.get_check_kwargs(self, options))
+            checks: Any = BaseCommand.get_check_kwargs(self, options)
+            self.check(**checks)
             options["skip_checks"] = True  # or they would run again, and say so
         if settings.QSTASH_TOKEN:
             threading.Thread(target=publish_unsent_in_thread, name="unsent", daemon=True).start()
