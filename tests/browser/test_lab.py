@@ -5,6 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from harness.processes import Site
+from harness.waiting import eventually
 from tests.browser.conftest import Browse
 from tests.browser.test_strip import head
 
@@ -42,11 +43,7 @@ def test_dead_letter_is_watched_and_retried(browse: Browse, live: Site):
         page.reload()
         return "succeeded" in head(page, "task").inner_text()
 
-    page.wait_for_function("true")
-    for _ in range(100):
-        if succeeded():
-            break
-    expect(head(page, "task")).to_contain_text("succeeded")
+    eventually(succeeded, what="the job's success")
     expect(head(page, "task")).to_contain_text("3 of 3 steps")
 
 
