@@ -34,9 +34,8 @@ def test_before_the_first_job_the_strip_explains_itself(browse: Browse, live: Si
 
 @pytest.fixture
 def finished(browse: Browse, live: Site) -> Iterator[Page]:
-    """A page on which a job has run; two boxes were opened while it did."""
+    """A page on which a job has run; two boxes have been open all the while."""
     page = browse(live.url)
-    start_job(page)
     open_box(page, "post")
     open_box(page, "task")
     page.evaluate("""() => {
@@ -46,9 +45,10 @@ def finished(browse: Browse, live: Site) -> Iterator[Page]:
         if (amount && !window.shown.includes(amount[0])) window.shown.push(amount[0]);
       }).observe(document.getElementById("way-task"), { childList: true, subtree: true });
       window.code = document.querySelector("#way-task-code pre");
-      window.first = null;
     }""")
-    expect(page.locator("#way-step-1")).to_be_visible()
+    example = page.locator("#way-step-1").get_attribute("data-version")
+    start_job(page)
+    expect(page.locator("#way-step-1")).not_to_have_attribute("data-version", example)
     page.evaluate("window.first = document.getElementById('way-step-1')")
     expect(head(page, "task")).to_contain_text("succeeded")
     yield page
@@ -57,9 +57,9 @@ def finished(browse: Browse, live: Site) -> Iterator[Page]:
 def test_a_jobs_way_is_shown_live_and_nothing_is_taken_from_the_visitor(finished: Page):
     for key in BOXES:
         expect(head(finished, key)).to_have_class(re.compile("succeeded"))
-    expect(head(finished, "task")).to_have_text(re.compile(r"10 of 10 steps in \d\.\d\d s"))
+    expect(head(finished, "task")).to_have_text(re.compile(r"10 of 10 steps in \d+\.\d\d s"))
     expect(finished.locator("#way-steps li")).to_have_count(10)
-    assert len(finished.evaluate("window.shown")) >= 4
+    assert len(finished.evaluate("window.shown")) >= 2
     for key in ("post", "task"):
         expect(finished.locator(f"#way-{key}")).to_have_attribute("open", "")
     assert finished.evaluate("window.first.isConnected && window.code.isConnected")
