@@ -179,10 +179,11 @@ def tell_task(job: Job | None, attempts: Sequence[Attempt]) -> Told:
     steps = f"{job.steps_done} of {job.steps_total} steps" if job.steps_total else ""
     if job.status == "running":
         return Told("running", text=steps)
-    if job.status == "succeeded" and job.last_attempted_at and job.finished_at:
-        took = (job.finished_at - job.last_attempted_at).total_seconds()
+    if job.status == "succeeded":
+        begun, ended = job.last_attempted_at or job.created_at, job.finished_at or timezone.now()
+        took = (ended - begun).total_seconds()
         return Told("succeeded", text=f"{steps} in" if steps else "in", seconds=took)
-    if job.status in {"waiting", "failed"} and job.last_attempted_at:
+    if job.status in {"waiting", "failed"} and job.attempts:
         state = "waiting" if job.status == "waiting" else "failed"
         return Told(state, "failed", text=job.error)
     return Told(text=job.task.rpartition(".")[2])
@@ -208,11 +209,10 @@ def failed_attempt(job: Job, attempts: Sequence[Attempt]) -> Attempt | None:
     if attempts and attempts[-1].error and job.status in {"queued", "waiting"}:
         at = attempts[-1]
         return at._replace(error=job.error or at.error, next_at=at.next_at or job.next_attempt_at)
-    if job.status != "waiting" or not job.last_attempted_at:
+    if job.status != "waiting":
         return None
-    return Attempt(
-        job.attempts, job.last_attempted_at, error=job.error, next_at=job.next_attempt_at
-    )
+    begun = job.last_attempted_at or job.created_at
+    return Attempt(job.attempts, begun, error=job.error, next_at=job.next_attempt_at)
 
 
 def waiting_since(job: Job) -> datetime:
