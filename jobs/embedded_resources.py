@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from asgiref.sync import sync_to_async
 
+import broker.models
 from broker.changes import make
 from broker.clock import now_ms
 from broker.errors import Rejected
@@ -16,9 +17,10 @@ from broker.options import checked_options
 from broker.publishing import Publication, messages_for, store_lists
 from broker.resources import schedules, url_groups
 from groupcommit.writer import writer
+from jobs.attempts import moment
 from jobs.exceptions import Refused
 from jobs.interface import Letter
-from jobs.resources import QueueResources, Receipt
+from jobs.resources import QueueResources, Receipt, Schedule
 
 ACCOUNT = "site"
 
@@ -32,6 +34,21 @@ class EmbeddedResources(QueueResources):
             asked = publication(letter.url, letter.headers | own, letter.body)
             messages_for(asked, now_ms())  # rejects now what publishing would reject later
             await make(schedules.put, schedules.new_schedule(asked, now_ms()))
+
+    async def schedules(self, prefix: str) -> list[Schedule]:
+        found = broker.models.Schedule.objects.filter(
+            account=ACCOUNT, schedule_id__startswith=prefix
+        )
+        return [
+            Schedule(
+                schedule_id=row.schedule_id,
+                cron=row.cron,
+                paused=row.paused,
+                created_at=moment(row.created_at),
+                error=row.error,
+            )
+            async for row in found.order_by("created_at", "id")
+        ]
 
     async def pause_schedule(self, schedule_id: str) -> None:
         with named_errors():

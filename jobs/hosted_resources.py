@@ -12,10 +12,13 @@ from urllib.parse import quote
 
 import requests
 
+from jobs.attempts import moment
 from jobs.exceptions import NotFound, Refused
 from jobs.interface import Letter
 from jobs.qstash import QStash
-from jobs.resources import QueueResources, Receipt
+from jobs.resources import QueueResources, Receipt, Schedule
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError)
 
 
 class HostedResources(QueueResources):
@@ -31,6 +34,15 @@ class HostedResources(QueueResources):
         own = {"Upstash-Cron": cron, "Upstash-Schedule-Id": schedule_id}
         headers = letter.headers | own
         await self.call("POST", f"schedules/{letter.url}", headers=headers, data=letter.body)
+
+    async def schedules(self, prefix: str) -> list[Schedule]:
+        answer = await self.call("GET", "schedules")
+        try:
+            found = [read_schedule(told) for told in answer.json()]
+        except UNREADABLE as error:
+            raise Refused("QStash did not answer with a list of schedules.") from error
+        own = [schedule for schedule in found if schedule.schedule_id.startswith(prefix)]
+        return sorted(own, key=lambda schedule: schedule.created_at)
 
     async def pause_schedule(self, schedule_id: str) -> None:
         await self.call("PATCH", f"schedules/{quote(schedule_id)}/pause")
@@ -53,7 +65,17 @@ class HostedResources(QueueResources):
         )
         try:
             return [Receipt(str(told["messageId"]), str(told["url"])) for told in answer.json()]
-        except (ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise Refused(
                 f"QStash did not answer with the messages of a URL group: {answer.text[:200]!r}."
             ) from error
+
+
+def read_schedule(told: dict[str, Any]) -> Schedule:
+    return Schedule(
+        schedule_id=str(told["scheduleId"]),
+        cron=str(told["cron"]),
+        paused=bool(told.get("isPaused")),
+        created_at=moment(int(told["createdAt"])),
+        error=str(told.get("error") or ""),
+    )

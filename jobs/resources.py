@@ -6,7 +6,8 @@ same; `embedded_resources.py` is our own database, `hosted_resources.py` QStash'
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.utils import timezone
@@ -24,11 +25,25 @@ class Receipt(NamedTuple):
     url: str
 
 
+class Schedule(NamedTuple):
+    """A schedule as its queue has it; moments in UTC."""
+
+    schedule_id: str
+    cron: str
+    paused: bool
+    created_at: datetime
+    error: str = ""
+
+
 class QueueResources:
     """Schedules and URL groups of one queue. All methods raise PublishError if it says no."""
 
     async def put_schedule(self, schedule_id: str, cron: str, letter: Letter) -> None:
         """Publish a letter at every moment of a cron expression; replaces one with this id."""
+        raise NotImplementedError
+
+    async def schedules(self, prefix: str) -> list[Schedule]:
+        """The schedules whose ids begin so, oldest first."""
         raise NotImplementedError
 
     async def pause_schedule(self, schedule_id: str) -> None:
@@ -59,17 +74,11 @@ def letter_without_job(task: JobTask, *args: Any, **kwargs: Any) -> Letter:
     return letter_for(job, task)._replace(body=json.dumps(body).encode())
 
 
-async def store_expected(tasks: Mapping[str, JobTask], receipts: list[Receipt]) -> list[Job]:
-    """Store the jobs of messages that are on their way, before they get them on arrival.
+async def store_expected(task: JobTask, args: Sequence[Any], message_id: str) -> None:
+    """Store the job of a message that is on its way, as it would be stored on arrival.
 
-    `tasks` are by URL and have an owner. A job whose message was faster is left as it is.
+    So a page has it at once. If the message was faster, its job is left as it is.
     """
-    now = timezone.now()
-    jobs = []
-    for message_id, url in receipts:
-        job = new_job(tasks[url], [], {}, id=Job.id_for_message(message_id))
-        job.status, job.messages = Job.Status.QUEUED, [{"id": message_id, "at": now.timestamp()}]
-        jobs.append(job)
-    for job in jobs:
-        await writer.write(store_arrived, job)
-    return jobs
+    job = new_job(task, args, {}, id=Job.id_for_message(message_id), status=Job.Status.QUEUED)
+    job.messages = [{"id": message_id, "at": round(timezone.now().timestamp(), 3)}]
+    await writer.write(store_arrived, job)
