@@ -50,7 +50,7 @@ from jobs.models import (
     claim_jobs,
     fail_jobs,
     save_transitions,
-    store_arrived,
+    store_jobs,
 )
 from jobs.owners import owner_in
 from jobs.signatures import Delivery, signed
@@ -218,7 +218,7 @@ async def store_job(task: JobTask, payload: dict[str, Any], delivery: Delivery) 
     job_id = Job.id_for_message(delivery.message_id)
     task = task.using(owner=owner_in(payload))
     job = new_job(task, args, kwargs, id=job_id, status=Job.Status.QUEUED)
-    await writer.write(store_arrived, job)
+    await writer.write(store_jobs, job)
     return job_id
 
 
