@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from groupcommit.writer import writer
 from jobs.interface import JobTask, Letter, letter_for, new_job
-from jobs.models import Job, store_arrived
+from jobs.models import Job, store_jobs
 from jobs.owners import sealed
 
 
@@ -81,4 +81,4 @@ async def store_expected(task: JobTask, args: Sequence[Any], message_id: str) ->
     """
     job = new_job(task, args, {}, id=Job.id_for_message(message_id), status=Job.Status.QUEUED)
     job.messages = [{"id": message_id, "at": round(timezone.now().timestamp(), 3)}]
-    await writer.write(store_arrived, job)
+    await writer.write(store_jobs, job)
