@@ -45,6 +45,7 @@ class Arrival(NamedTuple):
     task: str
     worker: str
     now: datetime
+    received: dict[str, Any] = {}  # what to show of the request: headers, claims
 
 
 class Transition(NamedTuple):
@@ -99,6 +100,7 @@ class Job(models.Model):
     refusals = models.JSONField(default=list, help_text="[{at, text}]: publishes that failed")
     attempts = models.PositiveIntegerField(default=0, help_text="at the newest message")
     workers = models.JSONField(default=list, help_text="which process made each attempt")
+    received = models.JSONField(default=dict, help_text="{headers, claims}: the newest request")
     created_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now, db_index=True)
     started_at = models.DateTimeField(null=True)
@@ -173,6 +175,7 @@ class Job(models.Model):
             messages=self.messages if known else [*self.messages, message],
             attempts=arrival.attempt,
             workers=[*self.workers, arrival.worker],
+            received=arrival.received,
             started_at=self.started_at or arrival.now,
             last_attempted_at=arrival.now,
             finished_at=None,

@@ -81,7 +81,8 @@ async def work_on(task: JobTask, delivery: Delivery) -> JsonResponse:
     except ValueError as error:
         return never(str(error))
     message_id, attempt = delivery.message_id, delivery.retried + 1
-    arrival = Arrival(job_id, message_id, attempt, task.module_path, WORKER, timezone.now())
+    seen, now = delivery.received, timezone.now()
+    arrival = Arrival(job_id, message_id, attempt, task.module_path, WORKER, now, seen)
     job = await writer.write(claim_jobs, arrival)
     log = {"job": job_id, "message_id": message_id, "attempt": attempt}
     if isinstance(job, Refusal):
