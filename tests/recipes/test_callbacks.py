@@ -130,4 +130,4 @@ async def test_long_or_binary_answer_is_cut_and_made_readable(job, deliver, repo
 
 async def test_page_shows_no_other_visitors_callbacks(async_client, job, deliver, report):
     await deliver("/api/callback", report)
-    assert "was answered" not in (await async_client.get("/callback")).text
+    assert "attempt 1 was answered" not in (await async_client.get("/callback")).text
