@@ -31,5 +31,12 @@ class HandQueue:
         return Outcome(response.status_code, header, response.content, error)
 
     async def run(self, ahead: float = 0) -> int:
-        """Deliver what is due so many seconds from now; return how many messages that were."""
+        """Deliver what is due so many seconds from now; return how many messages that were.
+
+        The first round publishes what schedules say, the second one delivers that, too.
+        """
+        rounds = [await self.once(ahead) for _ in range(2)]
+        return sum(rounds)
+
+    async def once(self, ahead: float) -> int:
         return await Dispatcher(self.deliver, lambda: now_ms() + round(ahead * 1000)).run_once()
