@@ -172,8 +172,9 @@ async def click_and_wait(target: Sink) -> None:
     )
     assert answer.status_code == 200, answer.content
     assert len(target.requests) == 10
-    status = re.search(r'hx-get="([^"]+)"', page.text)[1]
-    assert "succeeded" in (await browser.get(status, headers={"HX-Request": "true"})).text
+    job_page = re.search(r'href="(/jobs/\w+)"', page.text)[1]
+    status = await browser.get(job_page, headers={"Accept": "application/json"})
+    assert status.json()["status"] == "succeeded"
 
 
 def read_one_click() -> dict[str, list[Definition]]:

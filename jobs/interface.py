@@ -48,7 +48,8 @@ class JobTask(Task):
     `steps`: how many steps the task notes. `retries`: how often the queue tries again, after
     `retry_delay` (milliseconds, or an expression such as QStash's Upstash-Retry-Delay).
     `timeout`: how many seconds one attempt may take. `endpoint`: the last part of its URL, by
-    default its name with dashes. `owner`: whose job it is. `callback`: the path on this site to
+    default its name with dashes. `owner`: whose job it is. `job_id`: the job's id, should one
+    enqueueing be tried several times; it starts one job. `callback`: the path on this site to
     which the queue reports every answer.
     """
 
@@ -58,6 +59,7 @@ class JobTask(Task):
     timeout: int = 25
     endpoint: str = ""
     owner: str = ""
+    job_id: str = ""
     callback: str = ""
 
     def __post_init__(self) -> None:
@@ -138,6 +140,8 @@ def task_of(job: Job) -> JobTask:
 
 def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields: Any) -> Job:
     """An unsaved job for a task. TypeError if JSON cannot hold the arguments."""
+    if task.job_id:
+        fields["id"] = task.job_id
     return Job(
         task=task.module_path,
         args=normalize_json(list(args)),

@@ -35,7 +35,7 @@ class Card:
         unheard = attempts[-1] if attempts and job.status == "queued" else None
         number = attempts[-1].number if attempts else job.attempts
         if unheard and unheard.error:
-            self.wait(number, unheard.next_at, job.error or plain(unheard.error))
+            self.wait(number, unheard.next_at, job.error or unheard.error)
         elif job.status == "waiting":
             self.wait(job.attempts, job.next_attempt_at, job.error)
         elif job.status == "queued" and job.run_after and job.run_after > timezone.now():
@@ -76,30 +76,9 @@ class Card:
         return f"waited {waited:.1f} s, worked {worked:.1f} s"
 
     @property
-    def sentence(self) -> str:
-        """All of it in one sentence, as it is announced."""
-        left = f"in {self.seconds_left} s" if self.until else ""
-        word = self.status.replace("_", " ")
-        parts = " ".join(part for part in (word, self.says, left) if part)
-        return ": ".join(part for part in (parts, self.reason or self.ended_times) if part)
-
-    @property
-    def ended_times(self) -> str:
-        return self.times if self.job.has_ended else ""
-
-    @property
-    def is_news(self) -> bool:
-        """Whether the change to this status is worth an announcement."""
-        return self.job.has_ended or self.status in {"waiting", "not_sent"}
-
-    @property
     def is_open(self) -> bool:
         """Whether something can still happen without the visitor."""
         return not self.job.has_ended and self.status != "not_sent"
-
-
-def plain(error: str) -> str:
-    return error
 
 
 def due_at(job: Job) -> datetime:

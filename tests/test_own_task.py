@@ -26,6 +26,7 @@ FOLDERS = [
     "groupcommit",
     "jobs",
     "jobsite",
+    "live",
     "static",
     "staticfiles",
     "templates",

@@ -101,8 +101,7 @@ def test_drawing_has_every_arrow_of_a_job_and_no_other():
         for arrow, (sources, target) in LEGAL.items()
         for source in sources
     }
-    # A failed job is claimed by a message that it does not know yet; test_models.py has both.
-    assert drawn == legal | {("failed", "running", "claim")}
+    assert drawn == legal
 
 
 def test_words_are_few_enough_to_be_read():

@@ -159,13 +159,21 @@ async def test_cancelled_job_does_nothing_when_its_message_comes(deliver, job_at
     assert (sink.requests, (await fresh(job)).status) == ([], "cancelled")
 
 
-async def test_dead_letter_delivered_once_more_revives_a_failed_job(deliver, job_at, sink):
-    job = await job_at(steps_done=9, status="failed")
-    known = await deliver(TASK, message(job))
-    new = await deliver(TASK, message(job), **{"Upstash-Message-Id": "msg_2"})
+@pytest.mark.parametrize("message_id", ["msg_1", "msg_2"])
+async def test_dead_letter_delivered_once_more_revives_a_failed_job(
+    deliver, job_at, sink, message_id
+):
+    job = await job_at(steps_done=9, status="failed", attempts=4)
+    again = await deliver(TASK, message(job), **{"Upstash-Message-Id": message_id})
     await job.arefresh_from_db()
-    assert (known.status_code, new.status_code, len(sink.requests)) == (200, 200, 1)
-    assert (job.status, job.message_id) == ("succeeded", "msg_2")
+    assert (again.status_code, len(sink.requests)) == (200, 1)
+    assert (job.status, job.message_id) == ("succeeded", message_id)
+
+
+async def test_attempt_after_the_one_that_failed_the_job_is_thanked(deliver, job_at, sink):
+    job = await job_at(steps_done=9, status="failed", attempts=1)
+    assert (await deliver(TASK, message(job), retried=1)).status_code == 200
+    assert (sink.requests, (await fresh(job)).status) == ([], "failed")
 
 
 async def test_held_job_is_tried_again_later(deliver, job_at, sink):
