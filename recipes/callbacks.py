@@ -19,11 +19,13 @@ from jobs.exceptions import TryAgain
 from jobs.interface import JobContext
 from jobs.models import Job
 from jobs.owners import sealed
+from jobs.pages import Card
 from jobs.receiving import never, read_payload, work_on
 from jobs.signatures import Delivery, signed
 from jobs.strip import Strip
 from jobs.views import visitor_of
-from recipes.results import cards_of, jobs_of, show, started
+from live.views import News, live
+from recipes.results import cards_of, jobs_of, news_of, show, started, topics_of
 
 LONGEST_ANSWER = 500
 
@@ -98,20 +100,28 @@ async def callback(request: HttpRequest) -> HttpResponse:
     return await callback_page(request)
 
 
+@live(topics_of)
+async def callback_changes(request: HttpRequest, since: str) -> News | None:
+    """What has changed on the open page."""
+    cards = await cards_of(jobs_of(request, bake, take_answer))
+    return await news_of(request, since, cards, strips_of(cards))
+
+
 async def callback_page(request: HttpRequest, failure: str = "") -> HttpResponse:
     cards = await cards_of(jobs_of(request, bake, take_answer))
-    context = strips_of([card.job for card in cards]) | {"failure": failure}
+    strip, callback_strip = strips_of(cards)
+    context = {"strip": strip, "callback_strip": callback_strip, "failure": failure}
     code = (start_with_callback, bake, receive_callback, take_answer)
-    return show(request, "recipes/callback.html", cards, *code, **context)
+    return await show(request, "callback", cards, *code, **context)
 
 
-def strips_of(jobs: list[Job]) -> dict[str, Any]:
-    """The way of the newest job, and that of the newest callback on it. `jobs`: newest first."""
+def strips_of(cards: list[Card]) -> tuple[Strip, Strip]:
+    """The way of the newest job, and that of the newest callback on it. `cards`: newest first."""
+    jobs = [card.job for card in cards]
     job = next((job for job in jobs if job.task == bake.module_path), None)
     callbacks = [each for each in jobs if job and each.args[:1] == [job.id]]
     answer = callbacks[0] if callbacks else None
-    return {
-        "strip": Strip(job, view=start_with_callback),
-        "callback_strip": Strip(answer, view=receive_callback, name="callback-way"),
-        "answer": answer,
-    }
+    return (
+        Strip(job, view=start_with_callback),
+        Strip(answer, view=receive_callback, name="callback-way"),
+    )

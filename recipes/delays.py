@@ -13,10 +13,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from jobs.exceptions import GiveUp
 from jobs.interface import JobContext
+from jobs.pages import Card
 from jobs.strip import Strip
 from jobs.tasks import http_session, post
 from jobs.views import cancel_job, publish_again, target_for, visitor_of
-from recipes.results import cards_of, jobs_of, show, started
+from live.views import News, live
+from recipes.results import cards_of, jobs_of, news_of, show, started, topics_of
 
 DELAY = timedelta(seconds=10)
 
@@ -48,8 +50,18 @@ async def delay(request: HttpRequest) -> HttpResponse:
     return await delay_page(request)
 
 
+@live(topics_of)
+async def delay_changes(request: HttpRequest, since: str) -> News | None:
+    """What has changed on the open page."""
+    cards = await cards_of(jobs_of(request, remind))
+    return await news_of(request, since, cards, [strip_of(cards)])
+
+
 async def delay_page(request: HttpRequest, failure: str = "") -> HttpResponse:
     cards = await cards_of(jobs_of(request, remind))
-    strip = Strip(cards[0].job if cards else None, view=start_delayed)
     code = (start_delayed, remind, cancel_job, publish_again)
-    return show(request, "recipes/delay.html", cards, *code, strip=strip, failure=failure)
+    return await show(request, "delay", cards, *code, strip=strip_of(cards), failure=failure)
+
+
+def strip_of(cards: list[Card]) -> Strip:
+    return Strip(cards[0].job if cards else None, view=start_delayed)

@@ -5,7 +5,6 @@ first, as on the home page, and the newest one's way is drawn above.
 """
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,16 +13,19 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.tasks import task_backends
+from django.template.loader import render_to_string
+from django.urls import reverse
 
-from jobs.attempts import Attempt
+from jobs.changes import attempts_at, changed_since, is_same, row_news, stuck, version_of
 from jobs.exceptions import PublishError
 from jobs.excerpts import excerpt
 from jobs.interface import JobTask
 from jobs.models import Job, JobQuerySet
 from jobs.pages import Card, is_quiet
 from jobs.signatures import site_url
+from jobs.strip import Strip
 from jobs.views import redirect_after_post, visitor_of
+from live.views import News
 
 logger = logging.getLogger(__name__)
 
@@ -41,38 +43,54 @@ def jobs_of(request: HttpRequest, *tasks: JobTask) -> JobQuerySet:
     return Job.objects.owned_by(visitor_of(request)).filter(task__in=names)
 
 
+def topics_of(request: HttpRequest) -> list[str]:
+    """What has to change for there to be news on a page of the visitor's jobs."""
+    return [f"jobs:{visitor_of(request)}"]
+
+
 async def cards_of(jobs: JobQuerySet) -> list[Card]:
     """The newest of some jobs as rows."""
-    return [Card(job, await attempts_at(job)) async for job in jobs[:RECENT]]
+    return [
+        Card(job, await attempts_at(job) if is_quiet(job) else []) async for job in jobs[:RECENT]
+    ]
 
 
-async def attempts_at(job: Job) -> Sequence[Attempt]:
-    """The queue's attempts at a job that should have begun by now but has not."""
-    if not is_quiet(job):
-        return []
-    try:
-        attempts: Sequence[Attempt] = await task_backends[job.backend].attempts(job)
-    except PublishError:
-        return []
-    return attempts
+async def news_of(
+    request: HttpRequest, since: str, cards: list[Card], strips: Sequence[Strip]
+) -> News | None:
+    """What has changed on an open page of this version: its rows, and the ways of its jobs."""
+    is_stuck = await stuck(cards)
+    version = version_of(cards, is_stuck)
+    if is_same(version, since):
+        return None
+    drawn = [
+        render_to_string("jobs/strip_news.html", {"strip": strip, "news": True})
+        for strip in strips
+        if strip.job
+    ]
+    rows = row_news(request, changed_since(since, cards), stuck=is_stuck)
+    return News("".join([rows, *drawn]), version)
 
 
-def show(
-    request: HttpRequest, template: str, cards: list[Card], *code: Any, **more: Any
+async def show(
+    request: HttpRequest, page: str, cards: list[Card], *code: Any, **more: Any
 ) -> HttpResponse:
     """The page of an example: its jobs, and the code of some functions and tasks.
 
-    `failure` says why nothing was started; then the status is 503 if no other one is given.
+    `page` is the name of its URL and its template. `failure` says why nothing was started; then
+    the status is 503 if no other one is given.
     """
+    is_stuck = await stuck(cards)
     context = {
         "cards": cards,
+        "stuck": is_stuck,
+        "live": {"url": reverse(f"{page}_changes"), "version": version_of(cards, is_stuck)},
         "code": [excerpt(getattr(each, "func", each)) for each in code],
-        "key": secrets.token_hex(16),
         "refresh": REFRESH_SECONDS if any(card.is_open for card in cards) else 0,
         "unreachable": unreachable(request),
     }
     status = more.pop("status", 503 if more.get("failure") else 200)
-    return render(request, template, context | more, status=status)
+    return render(request, f"recipes/{page}.html", context | more, status=status)
 
 
 async def started(

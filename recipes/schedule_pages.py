@@ -14,11 +14,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs.exceptions import PublishError
+from jobs.pages import Card
 from jobs.strip import Strip
 from jobs.views import redirect_after_post, target_for, visitor_of
+from live.views import News, live
 from recipes import schedules
 from recipes.cron import LONGEST, CronError, Reading, read
-from recipes.results import cards_of, jobs_of, show, started
+from recipes.results import cards_of, jobs_of, news_of, show, started, topics_of
 
 EVERY_MINUTE = "* * * * *"
 
@@ -36,6 +38,13 @@ class Field(NamedTuple):
 async def schedule(request: HttpRequest) -> HttpResponse:
     """The cron field, this visitor's schedules, and their runs."""
     return await schedule_page(request)
+
+
+@live(topics_of)
+async def schedule_changes(request: HttpRequest, since: str) -> News | None:
+    """What has changed on the open page."""
+    cards = await cards_of(jobs_of(request, schedules.tick))
+    return await news_of(request, since, cards, [strip_of(cards)])
 
 
 @require_safe
@@ -100,11 +109,15 @@ async def schedule_page(
         "kept": kept,
         "full": len(kept) >= schedules.MOST,
         "most": schedules.MOST,
-        "strip": Strip(cards[0].job if cards else None, view=start_schedule),
+        "strip": strip_of(cards),
         "failure": failure,
     } | ({"status": status} if status else {})
     code = (schedules.start, schedules.tick, schedules.end_old)
-    return show(request, "recipes/schedule.html", cards, *code, **context)
+    return await show(request, "schedule", cards, *code, **context)
+
+
+def strip_of(cards: list[Card]) -> Strip:
+    return Strip(cards[0].job if cards else None, view=start_schedule)
 
 
 def field_of(request: HttpRequest) -> Field:

@@ -24,7 +24,8 @@ from jobs.resources import letter_without_job, store_expected
 from jobs.signatures import site_url
 from jobs.strip import Strip
 from jobs.views import visitor_of
-from recipes.results import cards_of, jobs_of, show, started
+from live.views import News, live
+from recipes.results import cards_of, jobs_of, news_of, show, started, topics_of
 
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -87,6 +88,13 @@ async def url_group(request: HttpRequest) -> HttpResponse:
     return await url_group_page(request)
 
 
+@live(topics_of)
+async def url_group_changes(request: HttpRequest, since: str) -> News | None:
+    """What has changed on the open page."""
+    cards = await cards_of(jobs_of(request, *RECEIVERS))
+    return await news_of(request, since, cards, [each.strip for each in receivers_of(cards)])
+
+
 class Receiver(NamedTuple):
     """An endpoint of the group, what it is like, and its message's way."""
 
@@ -100,7 +108,7 @@ async def url_group_page(request: HttpRequest, failure: str = "") -> HttpRespons
     context: dict[str, Any] = {"receivers": receivers_of(cards), "failure": failure}
     context["group"] = group_name(site_url(request))
     code = (publish_order, *RECEIVERS)
-    return show(request, "recipes/url_group.html", cards, *code, **context)
+    return await show(request, "url_group", cards, *code, **context)
 
 
 def receivers_of(cards: list[Card]) -> list[Receiver]:
