@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.tasks import task
+from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -104,24 +105,37 @@ async def callback(request: HttpRequest) -> HttpResponse:
 async def callback_changes(request: HttpRequest, since: str) -> News | None:
     """What has changed on the open page."""
     cards = await cards_of(jobs_of(request, bake, take_answer))
-    return await news_of(request, since, cards, strips_of(cards))
+    news = await news_of(request, since, cards, strips_of(cards))
+    told = {"answers": answers_in(cards), "news": True}
+    return news and News(news.html + render_to_string("recipes/answers.html", told), news.version)
 
 
 async def callback_page(request: HttpRequest, failure: str = "") -> HttpResponse:
     cards = await cards_of(jobs_of(request, bake, take_answer))
     strip, callback_strip = strips_of(cards)
-    context = {"strip": strip, "callback_strip": callback_strip, "failure": failure}
+    context: dict[str, Any] = {"strip": strip, "callback_strip": callback_strip}
+    context |= {"answers": answers_in(cards), "failure": failure}
     code = (start_with_callback, bake, receive_callback, take_answer)
     return await show(request, "callback", cards, *code, **context)
 
 
 def strips_of(cards: list[Card]) -> tuple[Strip, Strip]:
     """The way of the newest job, and that of the newest callback on it. `cards`: newest first."""
-    jobs = [card.job for card in cards]
-    job = next((job for job in jobs if job.task == bake.module_path), None)
-    callbacks = [each for each in jobs if job and each.args[:1] == [job.id]]
-    answer = callbacks[0] if callbacks else None
+    job, reports = newest_in(cards)
     return (
         Strip(job, view=start_with_callback),
-        Strip(answer, view=receive_callback, name="callback-way"),
+        Strip(reports[0] if reports else None, view=receive_callback, name="callback-way"),
     )
+
+
+def answers_in(cards: list[Card]) -> list[str]:
+    """What the callbacks on the newest job have told, the newest first."""
+    _, reports = newest_in(cards)
+    return [step["text"] for report in reports for step in report.log]
+
+
+def newest_in(cards: list[Card]) -> tuple[Job | None, list[Job]]:
+    """The newest job, and the jobs of the callbacks on it, the newest first."""
+    jobs = [card.job for card in cards]
+    job = next((job for job in jobs if job.task == bake.module_path), None)
+    return job, [each for each in jobs if job and each.args[:1] == [job.id]]
