@@ -1,4 +1,4 @@
-"""The schedule's page: a field that is read back, a schedule and its runs; without a script, too."""
+"""The schedule page: a field that is read back, a schedule, its runs; without a script, too."""
 
 from playwright.sync_api import Page, expect
 
