@@ -10,7 +10,7 @@ import hmac
 import secrets
 from os import environ as env
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -60,6 +60,30 @@ def pairs(name: str) -> list[tuple[str, str]]:
         if not (key and equals and value):
             raise ImproperlyConfigured(f"{name} must be `name=value` pairs, not {key!r}.")
     return [(key, value) for key, _, value in found]
+
+
+def mailer(server: str) -> dict[str, object]:
+    """Read smtp://user:password@host:port; without a server, mails are printed.
+
+    `smtp` begins in the clear and must switch to TLS, `smtps` speaks TLS from the first byte,
+    `smtp+plain` never does: for a server on the same machine.
+    """
+    if not server:
+        return {"BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    try:
+        parts = urlsplit(server)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"smtp", "smtps", "smtp+plain"}:
+        raise ImproperlyConfigured(
+            "EMAIL_URL is not a mail server's, such as smtp://user:password@mail.example.com:587"
+        )
+    options: dict[str, object] = {"host": host, "port": port, "timeout": 10}
+    options |= {"use_tls": parts.scheme == "smtp", "use_ssl": parts.scheme == "smtps"}
+    if parts.username:
+        options |= {"username": unquote(parts.username), "password": unquote(parts.password or "")}
+    return {"BACKEND": "django.core.mail.backends.smtp.EmailBackend", "OPTIONS": options}
 
 
 def secret_key() -> str:
@@ -122,6 +146,19 @@ if not QSTASH_TOKEN:
 
 # Where the ten requests go. Empty: each visitor's own bin of this site's catcher.
 LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
+
+# The e-mail example. Its mails are printed in development; in production they need a server,
+# as whoever names one agrees that visitors send mail through it.
+EMAIL_URL = env.get("EMAIL_URL", "").strip()
+MAILERS = {"default": mailer(EMAIL_URL)}
+MAIL_IS_ON = DEBUG or bool(EMAIL_URL)
+DEFAULT_FROM_EMAIL = env.get("DEFAULT_FROM_EMAIL", "").strip() or "jobs@localhost"
+if EMAIL_URL and DEFAULT_FROM_EMAIL == "jobs@localhost":
+    raise ImproperlyConfigured(
+        "DEFAULT_FROM_EMAIL is not set. With EMAIL_URL, set it to the address that mails come from."
+    )
+# All visitors together.
+EMAIL_MOST_A_DAY = number("EMAIL_MOST_A_DAY", 200)
 
 # The embedded queue. Its HTTP interface is open to anyone with an account's token. The site's
 # own account is called `site`. No account sees another's data.

@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from recipes import views
+from recipes import mailing, views
 
 urlpatterns = [
-    path("email", views.placeholder, name="email"),
+    path("email", mailing.email, name="email"),
+    path("email/<slug:job_id>/changes", mailing.email_changes, name="email_changes"),
+    path("api/start-email-job", mailing.start_email_job, name="start_email_job"),
     path("image", views.placeholder, name="image"),
     path("schedule", views.placeholder, name="schedule"),
     path("callback", views.placeholder, name="callback"),
