@@ -32,7 +32,7 @@ type QueuedJob = Callable[..., Awaitable[Job]]
 def queued_job(transactional_db) -> QueuedJob:
     """Save a published job of a task: `await queued_job(task, arguments…)`."""
 
-    async def queued_job(task: JobTask, *args: object, **fields: object) -> Job:
+    async def queued_job(task: JobTask, /, *args: object, **fields: object) -> Job:
         job = new_job(task, args, {})
         own = {"status": "queued", "messages": [{"id": "msg_1", "at": 1_700_000_000.0}]}
         for name, value in (own | fields).items():
