@@ -63,7 +63,7 @@ def pairs(name: str) -> list[tuple[str, str]]:
 
 
 def mailer(server: str) -> dict[str, object]:
-    """Read smtp://user:password@host:port; without a server, mails are printed.
+    """Read smtp://user:password@host:port as one of Django's MAILERS; empty: mails are printed.
 
     `smtp` begins in the clear and must switch to TLS, `smtps` speaks TLS from the first byte,
     `smtp+plain` never does: for a server on the same machine.
@@ -150,8 +150,8 @@ LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
 # The e-mail example. Its mails are printed in development; in production they need a server,
 # as whoever names one agrees that visitors send mail through it.
 EMAIL_URL = env.get("EMAIL_URL", "").strip()
-MAILERS = {"default": mailer(EMAIL_URL)}
 MAIL_IS_ON = DEBUG or bool(EMAIL_URL)
+MAILERS = {"default": mailer(EMAIL_URL)} if MAIL_IS_ON else {}
 DEFAULT_FROM_EMAIL = env.get("DEFAULT_FROM_EMAIL", "").strip() or "jobs@localhost"
 if EMAIL_URL and DEFAULT_FROM_EMAIL == "jobs@localhost":
     raise ImproperlyConfigured(

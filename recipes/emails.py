@@ -9,7 +9,7 @@ import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.core.mail import EmailMessage, mailers
+from django.core.mail import EmailMessage, MailerDoesNotExist, mailers
 from django.core.mail.backends.base import BaseEmailBackend
 from django.tasks import task
 
@@ -108,6 +108,8 @@ def mail_server() -> Iterator[BaseEmailBackend]:
     except (smtplib.SMTPAuthenticationError, smtplib.SMTPSenderRefused) as error:
         said = f"the mail server refuses this site: {words_of(error.smtp_code, error.smtp_error)}"
         raise (GiveUp if error.smtp_code >= 500 else TryAgain)(said) from error
+    except MailerDoesNotExist as error:
+        raise GiveUp("this site has no mail server") from error
     except smtplib.SMTPNotSupportedError as error:
         raise GiveUp(f"the mail server cannot do what EMAIL_URL asks for: {error}") from error
     except OSError as error:  # smtplib's errors are OSErrors, too
