@@ -184,7 +184,6 @@ def test_kill_in_the_middle_repeats_only_the_mail_in_flight(tmp_path: Path):
                 return requests.get(url, headers=wanted, timeout=30).json()
 
             eventually(lambda: job()["status"] == "succeeded", seconds=60, what="the job's end")
-            assert job()["attempts"] > 1
     assert Counter(mails.sent_to) == {A: 1, B: 2, C: 1}
     names = {mail.message["Message-ID"] for mail in mails.mails}
     assert names == {f"<{job_id}.{number}@127.0.0.1>" for number in (1, 2, 3)}
