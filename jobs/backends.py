@@ -20,6 +20,7 @@ import broker.resources.queues
 from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs.attempts import Attempt, read_attempts
+from jobs.embedded_resources import EmbeddedResources
 from jobs.exceptions import Refused
 from jobs.hosted import HostedQueue
 from jobs.interface import JobBackend, JobResult, JobTask, announce, letter_for
@@ -32,6 +33,7 @@ class EmbeddedQueue(JobBackend):
     """Our own database: the job and its message are two rows of one transaction."""
 
     name = "embedded"
+    resources = EmbeddedResources()
 
     def publish(self, job: Job, task: JobTask) -> JobResult:
         with write_transaction():

@@ -20,6 +20,7 @@ from groupcommit.writer import writer
 from jobs import checks
 from jobs.attempts import Attempt, read_attempts
 from jobs.exceptions import PublishError
+from jobs.hosted_resources import HostedResources
 from jobs.interface import JobBackend, JobResult, JobTask, Letter, letter_for
 from jobs.models import Job, Transition, save_transitions, store_jobs
 from jobs.qstash import QStash, client_for
@@ -42,6 +43,10 @@ class HostedQueue(JobBackend):
     @property
     def client(self) -> QStash:
         return client_for(settings.QSTASH_URL, settings.QSTASH_TOKEN)
+
+    @property
+    def resources(self) -> HostedResources:
+        return HostedResources(self.client)
 
     def publish(self, job: Job, task: JobTask) -> JobResult:
         """Inside a transaction, publish after its commit; a failure is then logged, not raised."""

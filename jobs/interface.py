@@ -35,7 +35,7 @@ from jobs.signatures import current_site_url
 # Every task by its endpoint: `long-task` is received at /api/long-task.
 endpoints: dict[str, "JobTask"] = {}
 # What a job keeps of its task, should it be published again.
-OPTIONS = ("steps", "retries", "retry_delay", "timeout")
+OPTIONS = ("steps", "retries", "retry_delay", "timeout", "callback")
 # What has the same name in a task and in its jobs, and in a job and its result.
 IN_TASK = ("owner", "backend", "queue_name", "run_after")
 IN_RESULT = ["id", "started_at", "last_attempted_at", "finished_at", "args", "kwargs", "backend"]
@@ -48,7 +48,8 @@ class JobTask(Task):
     `steps`: how many steps the task notes. `retries`: how often the queue tries again, after
     `retry_delay` (milliseconds, or an expression such as QStash's Upstash-Retry-Delay).
     `timeout`: how many seconds one attempt may take. `endpoint`: the last part of its URL, by
-    default its name with dashes. `owner`: whose job it is.
+    default its name with dashes. `owner`: whose job it is. `callback`: the path on this site to
+    which the queue reports every answer.
     """
 
     steps: int = 0
@@ -57,6 +58,7 @@ class JobTask(Task):
     timeout: int = 25
     endpoint: str = ""
     owner: str = ""
+    callback: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", self.endpoint or self.name.replace("_", "-"))
@@ -229,6 +231,8 @@ def letter_for(job: Job, task: JobTask) -> Letter:
         "Upstash-Timeout": f"{task.timeout}s",
         "Upstash-Failure-Callback": site + reverse("job_failed"),
     }
+    if task.callback:
+        headers["Upstash-Callback"] = site + task.callback
     if job.run_after:
         headers["Upstash-Not-Before"] = str(ceil(job.run_after.timestamp()))
     url = site + reverse("receive", args=[task.endpoint])

@@ -11,4 +11,4 @@ class RecipesConfig(AppConfig):
 
     def ready(self) -> None:
         """Import every module with a task: a message may come before anything else does."""
-        autodiscover_modules("emails", "images")
+        autodiscover_modules("emails", "images", "delays", "schedules", "callbacks", "url_groups")

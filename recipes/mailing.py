@@ -14,7 +14,6 @@ from django.core.validators import validate_email
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.encoding import punycode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -23,6 +22,7 @@ from django.views.decorators.http import require_POST, require_safe
 from groupcommit.writer import writer
 from jobs.excerpts import excerpt
 from jobs.models import Job
+from jobs.strip import strip_fragment
 from jobs.views import redirect_after_post, visitor_of
 from live.views import News, live
 from recipes.emails import outcome_for, send_email
@@ -182,14 +182,14 @@ CODE = [start_email_job, send_email]
 
 def result(request: HttpRequest, job: Job | None) -> dict[str, Any]:
     """What became of each user."""
+    context = progress(request, job, start_email_job, "email_changes")
     if not job:
-        return {}
+        return context
     refused = request.session.get("refused") or {}
     bad = [Refused(*each) for each in refused["users"]] if refused.get("job") == job.id else []
     users = job.args[0] if job.args else job.kwargs.get("users", [])
     told = [(shown(user), outcome_for(user, job)) for user in users]
-    changes = reverse("email_changes", args=[job.id])
-    return progress(request, job, changes) | {"bad": bad, "users": told}
+    return context | {"bad": bad, "users": told}
 
 
 @live(lambda request, job_id: [f"job:{job_id}"])
@@ -203,4 +203,5 @@ async def email_changes(request: HttpRequest, since: str, job_id: str) -> News |
 
 
 def render_news(request: HttpRequest, job: Job) -> str:
-    return render_to_string("recipes/email.html#news", result(request, job), request)
+    news = render_to_string("recipes/email.html#news", result(request, job), request)
+    return strip_fragment(job, view=start_email_job) + news

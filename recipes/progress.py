@@ -10,13 +10,15 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.http import HttpRequest
-from django.tasks import default_task_backend
+from django.urls import reverse
 
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, JobTask
 from jobs.models import Job
 from jobs.pages import Card
+from jobs.strip import Strip
 from jobs.views import visitor_of
+from recipes.results import REFRESH_SECONDS, unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +46,16 @@ def version_of(job: Job) -> str:
     return f"{job.status}-{job.attempts}-{job.steps_done}-{len(job.messages)}"
 
 
-def progress(request: HttpRequest, job: Job | None, changes_url: str) -> dict[str, Any]:
-    """What a page shows of a job: the card, the news to ask for, the refresh without scripts."""
+def progress(request: HttpRequest, job: Job | None, view: Any, changes: str) -> dict[str, Any]:
+    """What a page shows of a job: row and strip, the news to ask for, the refresh without scripts.
+
+    `view` is what the form is posted to, `changes` the name of the URL that has the news.
+    """
+    context: dict[str, Any] = {"strip": Strip(job, view=view), "unreachable": unreachable(request)}
     if not job:
-        return {}
-    context = {"card": Card(job), "mine": job.owner == visitor_of(request)}
-    if job.has_ended:
         return context
-    return context | {
-        "stuck": default_task_backend.is_stuck(),
-        "live": {"url": changes_url, "version": version_of(job)},
-        "refresh": 2,
-    }
+    context["card"] = card = Card(job, mine=job.owner == visitor_of(request))
+    if card.is_open:
+        context["live"] = {"url": reverse(changes, args=[job.id]), "version": version_of(job)}
+        context["refresh"] = REFRESH_SECONDS
+    return context

@@ -1,16 +1,29 @@
 """The tutorial's other examples: one module, one page and one endpoint each."""
 
-from django.urls import path
+from django.urls import path, re_path
 
-from recipes import mailing, views
+from recipes import callbacks, delays, mailing, schedule_pages, url_groups, views
 
 urlpatterns = [
     path("email", mailing.email, name="email"),
     path("email/<slug:job_id>/changes", mailing.email_changes, name="email_changes"),
     path("api/start-email-job", mailing.start_email_job, name="start_email_job"),
     path("image", views.placeholder, name="image"),
-    path("schedule", views.placeholder, name="schedule"),
-    path("callback", views.placeholder, name="callback"),
-    path("url-group", views.placeholder, name="url_group"),
+    path("delay", delays.delay, name="delay"),
+    path("delay/start", delays.start_delayed, name="start_delayed"),
+    path("schedule", schedule_pages.schedule, name="schedule"),
+    path("schedule/read", schedule_pages.read_cron, name="read_cron"),
+    path("schedule/start", schedule_pages.start_schedule, name="start_schedule"),
+    path("schedule/<int:number>/run", schedule_pages.run_schedule, name="run_schedule"),
+    re_path(
+        r"^schedule/(?P<number>[1-9])/(?P<action>pause|resume|delete)$",
+        schedule_pages.change_schedule,
+        name="change_schedule",
+    ),
+    path("callback", callbacks.callback, name="callback"),
+    path("callback/start", callbacks.start_with_callback, name="start_with_callback"),
+    path("api/callback", callbacks.receive_callback, name="receive_callback"),
+    path("url-group", url_groups.url_group, name="url_group"),
+    path("url-group/start", url_groups.start_order, name="start_order"),
     path("how-it-works", views.placeholder, name="how_it_works"),
 ]

@@ -1,4 +1,4 @@
-"""What the examples' tests share: a mail server, jobs as they are when their message comes."""
+"""What the examples' tests share: strangers, a mail server, jobs as their message finds them."""
 
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -8,6 +8,9 @@ from harness.mail_server import MailServer
 from jobs.interface import JobTask, new_job
 from jobs.models import Job
 from jobsite.settings import mailer
+from tests.jobs.conftest import cloud, hosted, running_cloud, running_sink, sink
+
+__all__ = ["cloud", "hosted", "running_cloud", "running_sink", "sink"]
 
 
 @pytest.fixture

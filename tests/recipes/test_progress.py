@@ -9,6 +9,7 @@ from django.test import RequestFactory
 from jobs.exceptions import NoRoute, PublishError
 from jobs.tasks import long_task
 from jobs.views import visitor_of
+from recipes.mailing import start_email_job
 from recipes.progress import progress, published, shown_job, version_of
 
 
@@ -58,18 +59,23 @@ async def test_job_that_is_named_is_shown_to_whoever_knows_its_id(request_for, q
     job = await queued_job(long_task, owner="somebody else")
     request = request_for(f"/?job={job.id}")
     assert await sync_to_async(shown_job)(request, long_task) == job
-    context = await sync_to_async(progress)(request, job, "/changes")
-    assert (context["mine"], context["live"]["url"]) == (False, "/changes")
+    context = await sync_to_async(progress)(request, job, start_email_job, "email_changes")
+    assert context["live"]["url"] == f"/email/{job.id}/changes"
+    assert not context["card"].can_cancel
 
 
 async def test_page_of_a_job_that_has_ended_asks_for_nothing(request_for, queued_job):
     job = await queued_job(long_task, status="succeeded")
-    context = await sync_to_async(progress)(request_for(), job, "/changes")
+    context = await sync_to_async(progress)(request_for(), job, start_email_job, "email_changes")
     assert not context.keys() & {"live", "refresh"}
 
 
 def test_page_without_a_job_has_nothing_to_show(request_for):
-    assert progress(request_for(), None, "") == {}
+    assert not progress(request_for(), None, start_email_job, "").keys() & {
+        "card",
+        "live",
+        "refresh",
+    }
 
 
 async def test_version_changes_with_every_step_and_state(queued_job):
