@@ -53,7 +53,10 @@ class HostedQueue(JobBackend):
         letter = letter_for(job, task)
         if job._state.adding:
             with write_transaction():
-                store_jobs([job])
+                (is_new,) = store_jobs([job])
+            if not is_new:
+                job.refresh_from_db()
+                return JobResult.of(job, task)
         if connection.in_atomic_block:
             transaction.on_commit(partial(self.send, job, task, letter), robust=True)
         else:

@@ -48,8 +48,9 @@ class JobTask(Task):
     `steps`: how many steps the task notes. `retries`: how often the queue tries again, after
     `retry_delay` (milliseconds, or an expression such as QStash's Upstash-Retry-Delay).
     `timeout`: how many seconds one attempt may take. `endpoint`: the last part of its URL, by
-    default its name with dashes. `owner`: whose job it is. `callback`: the path on this site to
-    which the queue reports every answer.
+    default its name with dashes. `owner`: whose job it is. `job_id`: the
+    job's id, should one enqueueing be tried several times; it starts one job. `callback`: the
+    path on this site to which the queue reports every answer.
     """
 
     steps: int = 0
@@ -59,6 +60,7 @@ class JobTask(Task):
     endpoint: str = ""
     owner: str = ""
     callback: str = ""
+    job_id: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", self.endpoint or self.name.replace("_", "-"))
@@ -138,6 +140,8 @@ def task_of(job: Job) -> JobTask:
 
 def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields: Any) -> Job:
     """An unsaved job for a task. TypeError if JSON cannot hold the arguments."""
+    if task.job_id:
+        fields["id"] = task.job_id
     return Job(
         task=task.module_path,
         args=normalize_json(list(args)),
@@ -284,6 +288,10 @@ class JobBackend(BaseTaskBackend):
     def is_stuck(self) -> bool:
         """Whether messages are due and nothing delivers them."""
         return False
+
+    def is_alive(self) -> bool | None:
+        """Whether something delivers messages; None where that is not known."""
+        return None
 
     def get_result(self, result_id: str) -> JobResult:
         """A job as it is now, from any process. TaskResultDoesNotExist for an unknown id."""

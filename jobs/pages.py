@@ -35,7 +35,7 @@ class Card:
         unheard = attempts[-1] if attempts and job.status == "queued" else None
         number = attempts[-1].number if attempts else job.attempts
         if unheard and unheard.error:
-            self.wait(number, unheard.next_at, job.error or plain(unheard.error))
+            self.wait(number, unheard.next_at, job.error or unheard.error)
         elif job.status == "waiting":
             self.wait(job.attempts, job.next_attempt_at, job.error)
         elif job.status == "queued" and job.run_after and job.run_after > timezone.now():
@@ -96,10 +96,6 @@ class Card:
     def is_open(self) -> bool:
         """Whether something can still happen without the visitor."""
         return not self.job.has_ended and self.status != "not_sent"
-
-
-def plain(error: str) -> str:
-    return error
 
 
 def due_at(job: Job) -> datetime:

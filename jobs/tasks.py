@@ -14,6 +14,7 @@ from django.tasks import task
 
 from jobs.exceptions import TryAgain
 from jobs.interface import JobContext
+from jobs.reasons import in_words
 
 REQUEST_TIMEOUT_SECONDS = 5
 
@@ -43,7 +44,7 @@ async def post(http: aiohttp.ClientSession, url: str, payload: Any, key: str) ->
     except TimeoutError as error:
         raise TryAgain(f"no answer within {REQUEST_TIMEOUT_SECONDS} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise TryAgain(str(error) or type(error).__name__) from error
+        raise TryAgain(in_words(error, url)) from error
 
 
 def http_session() -> aiohttp.ClientSession:

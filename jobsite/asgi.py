@@ -24,6 +24,7 @@ from django.db import close_old_connections, reset_queries
 from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
+from live.reader import reader
 
 
 class Site(ASGIHandler):
@@ -86,7 +87,11 @@ class Site(ASGIHandler):
         await send({"type": "lifespan.shutdown.complete"})
 
     def drain(self) -> None:
-        """Claim no more messages: the server has been told to stop (see gunicorn.conf.py)."""
+        """Claim no more messages, end all streams: the server has been told to stop.
+
+        gunicorn waits for open connections; see gunicorn.conf.py.
+        """
+        reader.stop()
         if self.dispatcher:
             self.dispatcher.stop_claiming()
 

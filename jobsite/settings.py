@@ -29,12 +29,12 @@ def flag(name: str, default: bool = False) -> bool:
     raise ImproperlyConfigured(f"{name}={word!r} is not a yes or no. Use 1 or 0.")
 
 
-def number(name: str, default: int) -> int:
-    """Read a whole number, at least 1."""
+def number(name: str, default: int, least: int = 1) -> int:
+    """Read a whole number."""
     text = env.get(name, "").strip() or str(default)
-    if text.isascii() and text.isdigit() and int(text) >= 1:
+    if text.isascii() and text.isdigit() and int(text) >= least:
         return int(text)
-    raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of at least 1.")
+    raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of at least {least}.")
 
 
 def url(name: str, default: str = "") -> str:
@@ -160,6 +160,10 @@ if EMAIL_URL and DEFAULT_FROM_EMAIL == "jobs@localhost":
 # All visitors together.
 EMAIL_MOST_A_DAY = number("EMAIL_MOST_A_DAY", 200)
 
+# How many open pages a process tells at once what has changed. Further ones ask every now and
+# then, as all do if this is 0.
+LIVE_STREAMS = number("LIVE_STREAMS", 2000, least=0)
+
 # The embedded queue. Its HTTP interface is open to anyone with an account's token. The site's
 # own account is called `site`. No account sees another's data.
 BROKER_TOKEN = env.get("BROKER_TOKEN", "").strip() or derived("broker token")
@@ -224,6 +228,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
+    "jobsite.middleware.GZipMiddleware",
     "jobsite.middleware.ContentSecurityPolicyMiddleware",
     "jobsite.middleware.SessionMiddleware",
     "jobsite.middleware.CsrfViewMiddleware",
@@ -342,6 +347,6 @@ LOGGING = {
     }
     | {
         name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}
-        for name in ["jobs", "broker", "catcher", "groupcommit"]
+        for name in ["jobs", "broker", "catcher", "groupcommit", "live"]
     },
 }

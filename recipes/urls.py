@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from recipes import callbacks, delays, mailing, schedule_pages, url_groups, views
+from recipes.how_it_works import HowItWorks
 
 urlpatterns = [
     path("email", mailing.email, name="email"),
@@ -25,5 +26,5 @@ urlpatterns = [
     path("api/callback", callbacks.receive_callback, name="receive_callback"),
     path("url-group", url_groups.url_group, name="url_group"),
     path("url-group/start", url_groups.start_order, name="start_order"),
-    path("how-it-works", views.placeholder, name="how_it_works"),
+    path("how-it-works", HowItWorks.as_view(), name="how_it_works"),
 ]

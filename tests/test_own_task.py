@@ -21,6 +21,9 @@ PLACE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 FOLDERS = [
+    "console",
+    "live",
+    "recipes",
     "broker",
     "catcher",
     "groupcommit",

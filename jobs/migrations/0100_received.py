@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0002_tasks")]
+    dependencies = [("jobs", "0003_what_pages_show")]
 
     operations = [
         migrations.AddField(

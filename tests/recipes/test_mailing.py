@@ -192,7 +192,7 @@ def test_day_has_a_limit_for_all_visitors_together(settings):
 async def test_page_is_told_what_has_happened_since_it_was_rendered(start, async_client):
     job_id = (await start({"users": ["a@example.com"]})).json()["jobId"]
     page = await async_client.get(f"/email?job={job_id}")
-    version = re.search(r'data-version="([^"]+)"', page.text)[1]
+    version = re.search(r'data-live="[^"]+" data-version="([^"]+)"', page.text)[1]
     url = f"/email/{job_id}/changes"
     assert (await async_client.get(url, {"since": version})).status_code == 204
     job = await Job.objects.aget()
