@@ -29,6 +29,7 @@ from recipes.emails import outcome_for, send_email
 from recipes.models import take_mails
 from recipes.origins import is_form, refusal
 from recipes.progress import progress, published, shown_job, version_of
+from recipes.text import shown
 
 MOST_USERS = 50
 LARGEST_BODY = 64 * 1024
@@ -117,12 +118,6 @@ def problem(user: str) -> str:
     except (ValidationError, ValueError):
         return "not an e-mail address"
     return "" if user.isprintable() else "has characters that cannot be seen"
-
-
-def shown(user: str) -> str:
-    """An address for people: cut, and without the characters that turn or hide text."""
-    visible = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in user)
-    return visible if len(visible) <= 60 else f"{visible[:59]}…"
 
 
 async def answer_json(

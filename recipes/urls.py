@@ -2,14 +2,17 @@
 
 from django.urls import path, re_path
 
-from recipes import callbacks, delays, mailing, schedule_pages, url_groups, views
+from recipes import callbacks, delays, mailing, schedule_pages, uploading, url_groups
 from recipes.how_it_works import HowItWorks
 
 urlpatterns = [
     path("email", mailing.email, name="email"),
     path("email/<slug:job_id>/changes", mailing.email_changes, name="email_changes"),
     path("api/start-email-job", mailing.start_email_job, name="start_email_job"),
-    path("image", views.placeholder, name="image"),
+    path("image", uploading.image, name="image"),
+    path("image/<slug:job_id>/changes", uploading.image_changes, name="image_changes"),
+    path("api/upload-image", uploading.upload_image, name="upload_image"),
+    path("images/<slug:image_id>/<slug:kind>", uploading.picture, name="picture"),
     path("delay", delays.delay, name="delay"),
     path("delay/start", delays.start_delayed, name="start_delayed"),
     path("schedule", schedule_pages.schedule, name="schedule"),

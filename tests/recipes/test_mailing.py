@@ -10,7 +10,7 @@ from harness.mail_server import NEVER, MailServer
 from harness.processes import Site, site
 from harness.visitor import TOKEN, Visitor
 from jobs.models import Job
-from recipes.mailing import MOST_USERS, Refused, few, problem, read_users, shown
+from recipes.mailing import MOST_USERS, Refused, few, problem, read_users
 from recipes.models import MailDay
 from tests.jobs.test_hosted import KEYS
 
@@ -101,12 +101,6 @@ def test_what_is_no_address_is_refused(user):
 @pytest.mark.parametrize("user", ["a@example.com", "a+b'c@exämple.com"])
 def test_unusual_address_is_taken(user):
     assert problem(user) == ""
-
-
-def test_shown_address_is_cut_and_turns_no_text():
-    assert (
-        shown(f"a\N{RIGHT-TO-LEFT OVERRIDE}{'b' * 300}") == f"a\N{REPLACEMENT CHARACTER}{'b' * 57}…"
-    )
 
 
 async def test_page_of_another_site_is_refused(start):
