@@ -36,6 +36,7 @@ BROKEN: tuple[type[Exception], ...] = (
     zlib.error,
     Image.DecompressionBombError,
 )
+BROKEN_PROFILE: tuple[type[Exception], ...] = (*BROKEN, ImageCms.PyCMSError)
 
 
 class NotAPicture(Exception):
@@ -86,7 +87,7 @@ def in_srgb(image: Image.Image) -> Image.Image:
             )
             converted = ImageCms.profileToProfile(image, source, ours, outputMode=mode)
             return converted or image
-        except (ImageCms.PyCMSError, *BROKEN):
+        except BROKEN_PROFILE:
             pass  # a broken profile spoils no picture
     return image.convert(mode)
 

@@ -20,12 +20,12 @@ from recipes.models import StoredFile
 class DatabaseStorage(Storage):
     """Each file is a row. A file is read and written whole, so keep files small."""
 
-    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
+    def _open(self, name: str, mode: str = "rb") -> "File[bytes]":
         if mode != "rb":
             raise ValueError("A stored file is opened for reading, in mode 'rb'.")
         return File(BytesIO(self.row(name, "content").content), name)
 
-    def _save(self, name: str, content: File[bytes]) -> str:
+    def _save(self, name: str, content: "File[bytes]") -> str:
         content.seek(0)
         data = content.read()
         data = data.encode() if isinstance(data, str) else bytes(data)
