@@ -12,7 +12,7 @@ from tests.recipes.pictures import bomb, photo, picture
 
 def upload(page: Page, content: bytes, name: str = "photo.jpg") -> None:
     file = {"name": name, "mimeType": "image/jpeg", "buffer": content}
-    page.get_by_label("Image").set_input_files(file)
+    page.get_by_label("Image", exact=True).set_input_files(file)
     page.get_by_role("button", name="Upload and process").click()
 
 
