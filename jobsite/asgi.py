@@ -21,6 +21,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
+from django.template.loader import render_to_string
 from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
@@ -62,9 +63,7 @@ class Site(ASGIHandler):
         try:
             await self.handle(scope, receive_limited, send)
         except RequestDataTooBig:
-            headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": b'{"error": "body too large"}'})
+            await refuse_body(scope, receive, send)
 
     async def lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Start the dispatcher when the server starts, and stop it when the server stops.
@@ -94,6 +93,20 @@ class Site(ASGIHandler):
         reader.stop()
         if self.dispatcher:
             self.dispatcher.stop_claiming()
+
+
+async def refuse_body(scope: Any, receive: Any, send: Any) -> None:
+    """Answer 413. A browser gets a page, and is heard out first: it shows no answer before."""
+    kind, body = b"application/json", b'{"error": "body too large"}'
+    if any(name == b"accept" and b"text/html" in value for name, value in scope["headers"]):
+        left, message = settings.LARGEST_REQUEST * 4, {"more_body": True}
+        while message.get("more_body") and left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+        kind, body = b"text/html; charset=utf-8", render_to_string("413.html").encode()
+    headers = [(b"content-type", kind), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 # Old connections are closed at the end of each request. Closing them at its start as well

@@ -2,13 +2,26 @@
 
 from django.urls import path, re_path
 
-from recipes import callbacks, delays, lab, lab_trials, schedule_pages, url_groups, views
+from recipes import (
+    callbacks,
+    delays,
+    lab,
+    lab_trials,
+    mailing,
+    schedule_pages,
+    uploading,
+    url_groups,
+)
 from recipes.how_it_works import HowItWorks
 
 urlpatterns = [
-    path("email", views.placeholder, name="email"),
-    path("image", views.placeholder, name="image"),
-    path("how-it-works", HowItWorks.as_view(), name="how_it_works"),
+    path("email", mailing.email, name="email"),
+    path("email/<slug:job_id>/changes", mailing.email_changes, name="email_changes"),
+    path("api/start-email-job", mailing.start_email_job, name="start_email_job"),
+    path("image", uploading.image, name="image"),
+    path("image/<slug:job_id>/changes", uploading.image_changes, name="image_changes"),
+    path("api/upload-image", uploading.upload_image, name="upload_image"),
+    path("images/<slug:image_id>/<slug:kind>", uploading.picture, name="picture"),
     path("lab/start", lab.start_with_failure, name="start_with_failure"),
     path("lab/target/<slug:scenario>", lab.target_in_trouble, name="lab_target"),
     path("lab/<slug:job_id>", lab_trials.lab_trial, name="lab_trial"),
@@ -35,4 +48,5 @@ urlpatterns = [
     path("url-group", url_groups.url_group, name="url_group"),
     path("url-group/changes", url_groups.url_group_changes, name="url_group_changes"),
     path("url-group/start", url_groups.start_order, name="start_order"),
+    path("how-it-works", HowItWorks.as_view(), name="how_it_works"),
 ]
