@@ -123,6 +123,15 @@ if not QSTASH_TOKEN:
 # Where the ten requests go. Empty: each visitor's own bin of this site's catcher.
 LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
 
+# The site's own data: what is kept, and for how long. The queue's sweep deletes the rest.
+JOB_DAYS = number("JOB_DAYS", 14)
+JOBS_PER_VISITOR = number("JOBS_PER_VISITOR", 1000)
+CATCHER_DAYS = number("CATCHER_DAYS", 7)
+CATCHER_MEGABYTES = number("CATCHER_MEGABYTES", 256)
+SWEEPS = ["jobs.retention.sweep", "catcher.retention.sweep"]
+# Says whether the signature of a caught request fits: the catcher itself has no keys.
+CATCHER_VERIFIER = "jobsite.verdicts.verdict"
+
 # The embedded queue. Its HTTP interface is open to anyone with an account's token. The site's
 # own account is called `site`. No account sees another's data.
 BROKER_TOKEN = env.get("BROKER_TOKEN", "").strip() or derived("broker token")
