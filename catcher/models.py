@@ -85,7 +85,7 @@ class Entry(models.Model):
     @property
     def excerpt(self) -> str:
         """The beginning of the body in one line, for a list; needs `rows()`."""
-        body = bytes(getattr(self, "beginning", self.body) or b"")[:EXCERPT_BYTES]
+        body = bytes(self.__dict__.get("beginning") or b"")
         text, kind, _ = shown(body)
         return "binary data" if kind == "binary" else " ".join(text.split())
 

@@ -1,13 +1,14 @@
 """The entry point of the servers. Its limit of a body is tested in test_servers.py."""
 
 import asyncio
+import threading
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
 from jobsite.asgi import Site
 
-swept = asyncio.Event()
+swept = threading.Event()
 
 
 def sweep(now: int) -> bool:
@@ -32,8 +33,7 @@ async def test_hosted_site_sweeps_though_it_has_no_dispatcher(settings, transact
     server = ApplicationCommunicator(Site(), {"type": "lifespan"})
     await server.send_input({"type": "lifespan.startup"})
     await server.receive_output()
-    async with asyncio.timeout(20):
-        await swept.wait()
+    assert await asyncio.to_thread(swept.wait, 30)
     await server.send_input({"type": "lifespan.shutdown"})
     await server.receive_output()
     await server.wait()

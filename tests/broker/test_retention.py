@@ -103,6 +103,7 @@ def test_key_of_a_waiting_message_is_kept():
     assert FlowControl.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_what_other_apps_have_is_swept_too(settings):
     settings.SWEEPS = [f"{__name__}.broken_sweep", f"{__name__}.other_sweep"]
     SWEPT.clear()
@@ -110,12 +111,14 @@ async def test_what_other_apps_have_is_swept_too(settings):
     assert SWEPT == [NOW]
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_sweep_that_fails_holds_up_no_other_and_is_logged(settings, caplog):
     settings.SWEEPS = [f"{__name__}.broken_sweep"]
     assert not await retention.sweep_all(NOW)
     assert "cannot delete what is old, trying again" in caplog.text
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_sweeping_goes_on_at_once_while_there_is_more(settings, monkeypatch):
     settings.SWEEPS = [f"{__name__}.other_sweep"]
     monkeypatch.setattr(retention, "SWEEP_AGAIN_SECONDS", 0)

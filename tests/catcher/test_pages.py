@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 
 from catcher.models import KEPT, Entry, Version, change, clear, version_of
+from jobs.models import Job
 
 HTML = {"Accept": "text/html"}
 
@@ -27,8 +28,6 @@ def test_list_has_the_visitors_own_bin_and_its_number_of_requests(client, caught
 def test_own_bin_is_where_the_visitors_jobs_send(client, transactional_db):
     client.post("/jobs/start")
     assert client.session["bin"] in client.get("/catcher/").text
-    from jobs.models import Job
-
     assert Job.objects.get().args == [f"http://testserver/catcher/{client.session['bin']}/"]
 
 
@@ -36,14 +35,13 @@ def test_visitor_who_saw_the_catcher_first_has_one_bin_too(client, transactional
     client.get("/catcher/")
     own = client.session["bin"]
     client.post("/jobs/start")
-    from jobs.models import Job
-
     assert Job.objects.get().args == [f"http://testserver/catcher/{own}/"]
 
 
 def test_another_visitor_has_another_bin(client, db):
     other = Client()
-    client.get("/catcher/"), other.get("/catcher/")
+    for visitor in (client, other):
+        visitor.get("/catcher/")
     assert client.session["bin"] != other.session["bin"]
 
 
@@ -190,7 +188,7 @@ def test_request_that_was_committed_late_replaces_the_list(client, caught):
     assert f'id="request-{late}"' in text
 
 
-def test_full_bin_grows_by_its_new_rows(client, db, caught):
+def test_full_bin_grows_by_its_new_rows(client, transactional_db):
     rows = [Entry(bin="b", method="POST", path="/", body=b"") for _ in range(KEPT)]
     Entry.objects.bulk_create(rows)
     seen = version_of("b")

@@ -5,6 +5,7 @@ import re
 import time
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings as site_settings
 from django.test import AsyncClient, Client
 from hypothesis import HealthCheck, given, settings
@@ -201,7 +202,7 @@ def test_answer_is_never_html(client, transactional_db, body, kind):
 
 async def test_delay_holds_up_nobody_else(transactional_db):
     """A request waits for half a minute at most; the others are answered meanwhile."""
-    change([("slow", {"delay_seconds": 1e9})])
+    await sync_to_async(change)([("slow", {"delay_seconds": 1e9})])
     slow = asyncio.create_task(AsyncClient().post("/catcher/slow/"))
     for number in range(20):
         assert (await AsyncClient().post(f"/catcher/quick/{number}")).status_code == 200
@@ -214,7 +215,7 @@ async def test_delay_holds_up_nobody_else(transactional_db):
 
 
 async def test_delay_is_waited_for(transactional_db):
-    change([("b", {"delay_seconds": 0.2, "body": "late"})])
+    await sync_to_async(change)([("b", {"delay_seconds": 0.2, "body": "late"})])
     started = time.monotonic()
     assert (await AsyncClient().post("/catcher/b/")).text == "late"
     assert time.monotonic() - started >= 0.2
@@ -242,7 +243,9 @@ def test_signature_of_a_body_that_is_cut_is_verified_as_a_whole(client, transact
     assert (entry.signature_fits, entry.truncated, len(entry.body)) == (True, True, LARGEST_BODY)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     method=LATIN,
     path=HOSTILE,
