@@ -19,9 +19,14 @@ def command(body: bytes = b"", headers: list | None = None, **fields: str) -> st
     return as_curl(Entry(body=body, headers=headers or [], **given), SITE)
 
 
+def words_of(text: str) -> list[str]:
+    """A command's words, as a shell reads them; shlex takes a joined line for a word."""
+    return shlex.split(text.replace(" \\\n  ", " "))
+
+
 def test_command_has_method_url_headers_and_body():
-    text = command(b"it's", [["X-A", "1"], ["X-Empty", ""], ["Host", "h"], ["Content-Length", "4"]])
-    assert shlex.split(text) == [
+    headers = [["X-A", "1"], ["X-Empty", ""], ["Host", "h"], ["Content-Length", "4"]]
+    assert words_of(command(b"it's", headers)) == [
         "curl", "--globoff", "-X", "POST", f"{SITE}/catcher/b/",
         "-H", "X-A: 1", "-H", "X-Empty;", "--data-raw", "it's",
     ]  # fmt: skip
@@ -29,13 +34,13 @@ def test_command_has_method_url_headers_and_body():
 
 def test_command_sends_the_request_again():
     with Sink() as sink:
-        entry = Entry(
-            method="PUT", path="/p?q=[1-3]", headers=[["X-A", "$(id)"]], body=b"@/etc/passwd"
-        )
+        headers = [["X-A", "$(id)"]]
+        entry = Entry(method="POST", path="p?q=[1-3]", headers=headers, body=b"@/etc/'passwd'\n")
         subprocess.run(["sh", "-c", as_curl(entry, sink.url)], check=True, capture_output=True)
         (request,) = sink.requests
+    assert request["path"] == "/p?q=[1-3]"
     assert request["headers"]["X-A"] == "$(id)"
-    assert request["body"] in (b"@/etc/passwd", "@/etc/passwd")
+    assert request["body"] == b"@/etc/'passwd'\n"
 
 
 @pytest.mark.parametrize("body", [b"\xff\0", b"x" * (LONGEST_BODY + 1), b"\x1b]0;owned\x07"])
@@ -54,8 +59,12 @@ def test_head_is_asked_for_as_curl_wants_it():
     st.binary(),
 )
 def test_no_request_breaks_out_of_its_words(method, path, headers, body):
-    words = shlex.split(command(body, headers, method=method, path=path))
-    assert words[0] == "curl"
-    options = {"curl", "--globoff", "-X", "-H", "--head", "--data-raw", "--data-binary"}
-    assert {word for word in words[::1] if word in options} <= options
-    assert not set("\x1b\x07\x9b\u202e") & set(command(body, headers, method=method, path=path))
+    text = command(body, headers, method=method, path=path)
+    program, globoff, *options = words_of(text)
+    assert (program, globoff) == ("curl", "--globoff")
+    assert options.pop(0) in ("-X", "--head")
+    if not options[0].startswith(SITE):
+        options.pop(0)  # the method
+    assert options.pop(0).startswith(SITE)
+    assert set(options[::2]) <= {"-H", "--data-raw", "--data-binary"}
+    assert not set("\x1b\x07\x9b\u202e") & set(text)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from urllib.parse import quote
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -157,7 +158,7 @@ def test_head_is_caught_and_answered_without_a_body(client, transactional_db):
     assert Entry.objects.get().method == "HEAD"
 
 
-@pytest.mark.parametrize("name", ["x" * 65, "a b", "~", "~/b/nothing", "b\n"])
+@pytest.mark.parametrize("name", ["x" * 65, "a b", "~", "~/b/nothing", "b%0A"])
 def test_name_that_is_none_is_told_to_programs_in_json(client, name):
     response = client.post(f"/catcher/{name}", b"x", "text/plain")
     assert (response.status_code, response["Content-Type"]) == (404, "application/json")
@@ -263,9 +264,9 @@ def test_no_request_gets_a_500(
         "QUERY_STRING": query,
         f"HTTP_{header[0]}": header[1],
         "HTTP_UPSTASH_SIGNATURE": signature,
-        "PATH_INFO": f"/catcher/b/{path.encode(errors='replace').decode()}",
         "CONTENT_TYPE": content_type,
     }
-    answer = client.generic(method or "X", "/catcher/b/", body, **extra)
+    url = f"/catcher/b/{quote(path, errors='surrogatepass')}"
+    answer = client.generic(method or "X", url, body, **extra)
     assert answer.status_code < 500
     assert client.get("/catcher/b/", headers=HTML).status_code == 200
