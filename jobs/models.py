@@ -114,7 +114,10 @@ class Job(models.Model):
     objects = JobQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["owner", "-created_at"], name="recent")]
+        indexes = [
+            models.Index(fields=["owner", "-created_at"], name="recent"),
+            models.Index(fields=["created_at"], name="oldest_jobs"),
+        ]
 
     def __str__(self) -> str:
         return f"job {self.id}, {self.get_status_display()}"

@@ -25,6 +25,7 @@ from django.template.loader import render_to_string
 from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
+from broker.retention import keep_sweeping
 from live.reader import reader
 
 
@@ -38,7 +39,7 @@ class Site(ASGIHandler):
     """
 
     dispatcher: Dispatcher | None = None
-    unsent: asyncio.Task[None] | None = None
+    background: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -76,11 +77,12 @@ class Site(ASGIHandler):
         if settings.QSTASH_TOKEN and apps.is_installed("jobs"):
             from jobs.unsent import keep_publishing_unsent
 
-            self.unsent = asyncio.create_task(keep_publishing_unsent())
+            loops = [keep_publishing_unsent(), keep_sweeping()]  # no dispatcher does it
+            self.background = [asyncio.create_task(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self.unsent:
-            self.unsent.cancel()
+        for task in self.background:
+            task.cancel()
         if self.dispatcher:
             await self.dispatcher.stop()
         await send({"type": "lifespan.shutdown.complete"})

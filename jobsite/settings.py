@@ -163,6 +163,14 @@ EMAIL_MOST_A_DAY = number("EMAIL_MOST_A_DAY", 200)
 # How many open pages a process tells at once what has changed. Further ones ask every now and
 # then, as all do if this is 0.
 LIVE_STREAMS = number("LIVE_STREAMS", 2000, least=0)
+# The site's own data: what is kept, and for how long. The queue's sweep deletes the rest.
+JOB_DAYS = number("JOB_DAYS", 14)
+JOBS_PER_VISITOR = number("JOBS_PER_VISITOR", 1000)
+CATCHER_DAYS = number("CATCHER_DAYS", 7)
+CATCHER_MEGABYTES = number("CATCHER_MEGABYTES", 256)
+SWEEPS = ["jobs.retention.sweep", "catcher.retention.sweep"]
+# Says whether the signature of a caught request fits: the catcher itself has no keys.
+CATCHER_VERIFIER = "jobsite.verdicts.verdict"
 
 # The embedded queue. Its HTTP interface is open to anyone with an account's token. The site's
 # own account is called `site`. No account sees another's data.

@@ -1,4 +1,4 @@
-"""What the examples' tests share: strangers, sites of both kinds, a mail server, jobs on arrival."""
+"""What the examples' tests share: strangers, sites, a mail server, queued jobs."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
