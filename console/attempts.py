@@ -65,7 +65,9 @@ def ending(line: Mapping[str, Any]) -> str:
     status, error = line.get("responseStatus"), str(line.get("error") or "")
     if status:
         return f"HTTP {status}"
-    return masked(error)[:LONGEST_ERROR] or ("delivered" if line["state"] == "DELIVERED" else "ended")
+    return masked(error)[:LONGEST_ERROR] or (
+        "delivered" if line["state"] == "DELIVERED" else "ended"
+    )
 
 
 def bars(lines: Iterable[Mapping[str, Any]], now: int) -> list[Bar]:

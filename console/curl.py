@@ -13,7 +13,9 @@ from console.masking import masked, masked_url
 LONGEST_BODY = 64 * 1024
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
 # What a terminal would act on, or what would turn the text around.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def as_curl(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:

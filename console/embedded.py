@@ -56,8 +56,9 @@ class EmbeddedPages(QueuePages):
 
         return await read(look)
 
-    async def rows(self, message_ids: list[str]) -> list[Row]:
-        mine = Message.objects.filter(account=ACCOUNT, message_id__in=message_ids).defer("body")
+    async def rows(self, keys: list[str]) -> list[Row]:
+        found = [key for text in keys if (key := int(text, 36)) < 2**63]
+        mine = Message.objects.filter(account=ACCOUNT, id__in=found).defer("body")
         return await read(lambda: [row_of(message) for message in mine])
 
     async def counts(self, filters: Filters) -> dict[str, Count]:

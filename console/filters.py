@@ -61,11 +61,15 @@ def read_moment(text: str, last: bool) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Rejected(f"a moment is written 2026-11-25T10:30, in UTC, not {text[:40]!r}") from error
+        raise Rejected(
+            f"a moment is written 2026-11-25T10:30, in UTC, not {text[:40]!r}"
+        ) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if not datetime(1970, 1, 1, tzinfo=UTC) <= moment < FURTHEST:
         raise Rejected("a moment must be of the years 1970 to 9000")
     if last:
-        unit = timedelta(minutes=1) if len(text) <= len("2026-11-25T10:30") else timedelta(seconds=1)
+        unit = (
+            timedelta(minutes=1) if len(text) <= len("2026-11-25T10:30") else timedelta(seconds=1)
+        )
         moment += unit - timedelta(milliseconds=1)
     return int(moment.timestamp() * 1000)

@@ -36,7 +36,9 @@ class Problem(Exception):
 
 
 class Row(NamedTuple):
-    """A message in a list. `at` is in unix ms; `mark` changes whenever the row does."""
+    """A message in a list. `at` is in unix ms; `mark` changes whenever the row does, `key` never;
+    it is "" where the queue cannot be asked again and again.
+    """
 
     message_id: str
     url: str
@@ -48,7 +50,8 @@ class Row(NamedTuple):
     schedule: str
     group: str
     attempts: int | None
-    mark: str
+    key: str = ""
+    mark: str = ""
 
 
 class Listing(NamedTuple):
@@ -103,8 +106,8 @@ class QueuePages(ABC):
     async def counts(self, filters: Filters) -> dict[str, Count] | None:
         """How many messages match but for their state: by state, and all as ""."""
 
-    async def rows(self, message_ids: list[str]) -> list[Row]:
-        """Some messages by their ids as `Row`s, in no order."""
+    async def rows(self, keys: list[str]) -> list[Row]:
+        """Some messages by the keys of their rows, in no order."""
         return []
 
     @abstractmethod

@@ -27,7 +27,7 @@ SCHEME = re.compile(r"\b(bearer|basic)(\s+|%20|\+)[\w.~+/=-]{6,}+", re.IGNORECAS
 KEY = re.compile(r"\bsig_[\w-]{8,}+")
 JWT = re.compile(r"\beyJ[\w-]{5,}+\.[\w-]{2,}+\.[\w-]*+")
 USER = re.compile(r"(https?://)[^\s/?#@\"'<>]{1,500}@", re.IGNORECASE)
-PARAMETER = re.compile(r"(?<![\w.%-])([\w.%-]{1,100}+)=([^&\s\"'<>;]++)")
+PARAMETER = re.compile(r"(?<![\w.%-])([\w.%-]{1,100}+)=([^&\s\\\"'<>;]++)")
 LINE = re.compile(r"^([ \t]*+[\w-]{1,100}+[ \t]*+:[ \t]*+)(\S.*+)$", re.MULTILINE)
 # `"name": "value"` or `"name": ["value", …]`, also where a text holds JSON and where it is cut.
 STRING = r'"(?:[^"\\]|\\.)*+"?'

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jwt
-from django.db.models import F, IntegerField, OuterRef, QuerySet, Subquery, Value
+from django.db.models import IntegerField, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 
 from broker.accounts import keys_of
@@ -58,8 +58,17 @@ def row_of(message: Message) -> Row:
         schedule=message.schedule_id,
         group=message.url_group,
         attempts=message.retried + over,
-        mark=f"{state}-{message.retried}",
+        key=base36(message.pk),
+        mark=f"{state}{message.retried}",
     )
+
+
+def base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits or "0"
 
 
 def detail_of(message_id: str) -> Detail | None:
@@ -70,23 +79,22 @@ def detail_of(message_id: str) -> Detail | None:
     if message is None:
         return None
     events = Event.objects.filter(message=message).order_by("-id")
-    log: list[Json] = list(events.values(**{k: F(v) for k, v in LINE.items()})[: MOST_LINES + 1])
+    found = events.values_list("id", *LINE.values())[: MOST_LINES + 1]
+    log: dict[int, Json] = {row[0]: dict(zip(LINE, row[1:], strict=True)) for row in found}
     answered = events.filter(response_status__isnull=False).first()
-    if answered:
-        log = [line | own_in_log(answered) if is_line(line, answered) else line for line in log]
-    letter = DeadLetter.objects.filter(message=message).select_related("message").first()
+    if answered and answered.pk in log:
+        log[answered.pk] |= own_in_log(answered)
+    letter = DeadLetter.objects.filter(message=message).first()
+    if letter:
+        letter.message = message
     return Detail(
         message=shown_message(message),
         state=message.state,
-        log=log[:MOST_LINES][::-1],
+        log=list(log.values())[:MOST_LINES][::-1],
         letter=shown_letter(letter) if letter else None,
         claims=claims_of(message),
         cut=len(log) > MOST_LINES,
     )
-
-
-def is_line(line: Json, event: Event) -> bool:
-    return (line["time"], line["state"]) == (event.time, event.state)
 
 
 def claims_of(message: Message) -> Json:
@@ -147,7 +155,10 @@ def keys() -> QuerySet[FlowControl]:
 
 def key_in_list(flow: Any) -> Json:
     shown = flow_control.as_json(Standing(flow, flow.waiting, flow.running), now_ms())
-    return shown | {"waitListSize": counted(flow.waiting), "parallelismCount": counted(flow.running)}
+    return shown | {
+        "waitListSize": counted(flow.waiting),
+        "parallelismCount": counted(flow.running),
+    }
 
 
 def counted(number: int) -> Count:

@@ -186,5 +186,3 @@ class LetterSearch:
         if self.first_compared is not None:
             return found, f"0-{self.first_compared}", True
         return found, "", False
-
-
