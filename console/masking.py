@@ -35,7 +35,7 @@ FIELD = re.compile(
     rf'"((?:[^"\\]|\\.){{1,200}}+)"(\s*+:\s*+)({STRING}|\[(?:[\s,]++|{STRING})*+\]?|[\w.+-]++)',
     re.DOTALL,
 )
-QUOTED_FIELD = re.compile(r'(\\++)"([\w-]{1,100}+)\1"(\s*+:\s*+)\1"([^"\\]*+)')
+QUOTED_FIELD = re.compile(r'(?<!\\)(\\{1,7}+)"([\w-]{1,100}+)\1"(\s*+:\s*+)\1"([^"\\]*+)')
 # Fields in which a callback carries a body: in base64.
 CARRIED = {"body", "sourceBody", "bodyBase64", "responseBody"}
 

@@ -5,6 +5,7 @@ schedule, a state or with a label; whatever else is asked for is compared row by
 50,000 rows a page. A search that ends there says so, and its cursor goes on from there.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 
 from django.db import models
@@ -21,8 +22,9 @@ from console.filters import STATES, Filters
 from console.interface import MOST_COUNTED, PAGE, Count
 
 ACCOUNT = "site"
-# How many rows a search compares: 60 to 160 ms on SQLite.
-COMPARED = 50_000
+# How many rows a search compares: first a few, then, if those do not fill a page, as many as
+# take 60 ms on SQLite.
+COMPARED = (2_000, 50_000)
 # So many messages that are not over are looked up one by one.
 FEW = 1000
 
@@ -54,6 +56,7 @@ class Search:
         selectors = filters.selectors
         self.condition = message_condition(selectors)
         self.dates = date_condition(selectors, "created_at") & after(cursor)
+        self.ends: dict[str, int | None] = {}
 
     def all(self, state: str) -> QuerySet[Message]:
         """All that match, in a state or in any, however long that takes to find."""
@@ -63,7 +66,7 @@ class Search:
             return found.filter(state=wanted[0])
         return found.filter(state__in=wanted) if wanted else found
 
-    def bounded(self, state: str) -> QuerySet[Message]:
+    def bounded(self, state: str, most: int) -> QuerySet[Message]:
         """Those of them that can be found quickly; `cut` says whether there may be more."""
         self.cut = False
         if state in UNFINISHED and self.few_unfinished is not None:
@@ -71,11 +74,21 @@ class Search:
         found, led = self.all(state), self.led_by_an_index(state)
         if led is None:
             return found
-        oldest = self.oldest_compared(state)
+        oldest = self.oldest_compared(led, most)
         if oldest is None:
             return found.filter(led)
         self.cut = True
         return found.filter(led, created_at__gte=oldest)
+
+    def first[T: (int, list[Message])](
+        self, state: str, number: int, take: Callable[[QuerySet[Message]], T]
+    ) -> T:
+        """Take the first few, of a few rows that are compared and then of many."""
+        for most in COMPARED:
+            found = take(self.bounded(state, most).order_by(*NEWEST)[:number])
+            if not self.cut or (found if isinstance(found, int) else len(found)) >= number:
+                break
+        return found
 
     def led_by_an_index(self, state: str) -> Q | None:
         """The condition whose rows an index lists newest first; None if that is all there is."""
@@ -97,21 +110,15 @@ class Search:
         found = values_of(self.filters.selectors, name)
         return found[0] if len(found) == 1 else None
 
-    def oldest_compared(self, state: str) -> int | None:
-        """The moment of the last row that is compared; None if all can be."""
-        key = str(self.led_by_an_index(state))
+    def oldest_compared(self, led: Q, most: int) -> int | None:
+        """The moment of the last row that is compared; None if there are no more than `most`."""
+        key = f"{led} {most}"
         if key not in self.ends:
-            led = Message.objects.filter(
-                self.led_by_an_index(state) or Q(), self.dates, account=ACCOUNT
-            )
-            compared = led.order_by(*NEWEST).values("created_at", "id")[:COMPARED]
+            rows = Message.objects.filter(led, self.dates, account=ACCOUNT).order_by(*NEWEST)
+            compared = rows.values("created_at", "id")[:most]
             end = compared.aggregate(oldest=Min("created_at"), number=models.Count("id"))
-            self.ends[key] = end["oldest"] if end["number"] == COMPARED else None
+            self.ends[key] = end["oldest"] if end["number"] == most else None
         return self.ends[key]
-
-    @cached_property
-    def ends(self) -> dict[str, int | None]:
-        return {}
 
     @cached_property
     def few_unfinished(self) -> list[int] | None:
@@ -125,7 +132,7 @@ class Search:
 
     def count(self, state: str) -> Count:
         """How many are in a state: 1,000 at most, and as many as are found quickly."""
-        found = self.bounded(state).order_by(*NEWEST).values("id")[: MOST_COUNTED + 1].count()
+        found = self.first(state, MOST_COUNTED + 1, lambda rows: rows.values("id").count())
         return Count(min(found, MOST_COUNTED), found > MOST_COUNTED or self.cut)
 
     def counts(self) -> dict[str, Count]:
@@ -133,13 +140,19 @@ class Search:
 
     def page(self) -> tuple[list[Message], str, bool]:
         """A page of messages, the cursor of the next, and whether the search has ended early."""
-        found = list(self.bounded(self.filters.state).order_by(*NEWEST).defer("body")[: PAGE + 1])
+        state = self.filters.state
+        found = self.first(state, PAGE + 1, lambda rows: list(without_body(rows)))
         if len(found) > PAGE:
             last = found[PAGE - 1]
             return found[:PAGE], f"{last.created_at}-{last.pk}", False
         if self.cut:
-            return found, f"{self.oldest_compared(self.filters.state)}-0", True
+            led = self.led_by_an_index(state) or Q()
+            return found, f"{self.oldest_compared(led, COMPARED[-1])}-0", True
         return found, "", False
+
+
+def without_body(messages: QuerySet[Message]) -> QuerySet[Message]:
+    return messages.defer("body")
 
 
 def after(cursor: str) -> Q:
@@ -165,9 +178,9 @@ class LetterSearch:
         """The key of the last letter that is compared; None if all can be."""
         if not self.filters.any:
             return None
-        compared = self.mine.order_by("-id").values("id")[:COMPARED]
+        compared = self.mine.order_by("-id").values("id")[: COMPARED[-1]]
         end = compared.aggregate(oldest=Min("id"), number=models.Count("id"))
-        return end["oldest"] if end["number"] == COMPARED else None
+        return end["oldest"] if end["number"] == COMPARED[-1] else None
 
     def bounded(self) -> QuerySet[DeadLetter]:
         first = self.first_compared

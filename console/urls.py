@@ -19,7 +19,9 @@ urlpatterns = [
     path("queues", lane_views.queues, name="console_queues"),
     path("schedules", lane_views.schedules, name="console_schedules"),
     path("url-groups", lane_views.url_groups, name="console_url_groups"),
-    re_path("^change/(?P<what>queue|key|schedule|group)$", lane_views.change, name="console_change"),
+    re_path(
+        "^change/(?P<what>queue|key|schedule|group)$", lane_views.change, name="console_change"
+    ),
     path("sign-in", signing_in.sign_in, name="console_sign_in"),
     path("sign-out", signing_in.sign_out, name="console_sign_out"),
 ]

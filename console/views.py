@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from broker.api.lookups import read
+from broker.errors import Rejected
 from console.access import for_operator
 from console.filters import FIELDS, STATES, Filters, read_filters
 from console.interface import Count, Row
@@ -30,7 +31,7 @@ class Chip(NamedTuple):
     state: str
     label: str
     query: str
-    count: Count | None
+    number: Count | None
     current: bool
 
 
@@ -80,10 +81,13 @@ async def message_changes(request: HttpRequest, since: str) -> News | None:
     """The rows of the list that are new or have changed, and the counts."""
     if since and not all(map(KNOWN.fullmatch, since.split("_"))):
         return None
-    filters, pages = read_filters(request.GET), queue_pages()
+    try:
+        filters, pages = read_filters(request.GET), queue_pages()
+    except Rejected:
+        return None
     known = dict(KNOWN.findall(since))
     newest = {row.key: row for row in (await pages.messages(filters)).rows}
-    left = [row for row in await pages.rows([key for key in known if key not in newest])]
+    left = await pages.rows([key for key in known if key not in newest])
     changed = [row for row in [*newest.values(), *left] if known.get(row.key, row.mark) != row.mark]
     new, above = list[tuple[str, ShownRow]](), ""
     for row in newest.values():
@@ -93,11 +97,11 @@ async def message_changes(request: HttpRequest, since: str) -> News | None:
     if not new and not changed:
         return None
     now = known | {row.key: row.mark for row in [*changed, *newest.values()]}
-    order = [key for key in newest] + [key for key in known if key not in newest]
+    order = [*newest] + [key for key in known if key not in newest]
     context = {
         "changed": [shown_row(row) for row in changed],
         "new": new,
-        "gone": [key for key in order[MOST_ROWS:]],
+        "gone": order[MOST_ROWS:],
         "chips": chips(filters, await pages.counts(filters)),
     }
     html = await read(lambda: render_to_string("console/messages.html#news", context, request))
