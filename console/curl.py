@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from console.masking import masked, masked_url
 
-LONGEST_BODY = 64 * 1024
+LONGEST_BODY = 16 * 1024
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
 # What a terminal would act on, or what would turn the text around.
 UNPRINTABLE = re.compile(

@@ -115,7 +115,7 @@ class EmbeddedPages(QueuePages):
             checked = key_in(quote(name, safe="")) if what == "key" else checked_name(name, what)
             await make(*CHANGES[what, verb](checked, now_ms()))
         except Rejected as refusal:
-            raise Problem(str(refusal)) from refusal
+            raise Problem(str(refusal), refusal.status) from refusal
 
 
 async def take(verb: str, letters: list[int]) -> int:

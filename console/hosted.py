@@ -132,7 +132,7 @@ class HostedPages(QueuePages):
     async def change(self, what: str, verb: str, name: str) -> None:
         method, path = CHANGES[what, verb]
         if await call(method, path.format(quote(name, safe=""))) is None:
-            raise Problem(f"there is no {what} {name[:100]!r}")
+            raise Problem(f"there is no {what} {name[:100]!r}", 404)
 
 
 def selectors(filters: Filters) -> dict[str, Any]:

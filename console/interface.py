@@ -34,6 +34,10 @@ SHOWN_STATES = {
 class Problem(Exception):
     """The queue cannot be asked, or refuses; the text is for the visitor."""
 
+    def __init__(self, words: str, status: int = 502) -> None:
+        super().__init__(words)
+        self.status = status
+
 
 class Row(NamedTuple):
     """A message in a list. `at` is in unix ms; `mark` changes whenever the row does, `key` never;

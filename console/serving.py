@@ -41,7 +41,7 @@ def page(view: View) -> View:
         except Rejected as refusal:
             return await problem(request, str(refusal), refusal.status)
         except Problem as error:
-            return await problem(request, str(error), 502)
+            return await problem(request, str(error), error.status)
 
     return wrapper
 

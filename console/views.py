@@ -6,7 +6,7 @@ The messages are wherever they are; a visitor looks at them, and may cancel one 
 import re
 from typing import Any, NamedTuple
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -15,7 +15,7 @@ from broker.api.lookups import read
 from broker.errors import Rejected
 from console.access import for_operator
 from console.filters import FIELDS, STATES, Filters, read_filters
-from console.interface import Count, Row
+from console.interface import Count, Problem, Row
 from console.serving import done, page, queue_pages, show
 from console.shown import ShownRow, shown_detail, shown_row
 from live.views import News, live
@@ -84,7 +84,7 @@ async def message_changes(request: HttpRequest, since: str) -> News | None:
     try:
         filters, pages = read_filters(request.GET), queue_pages()
     except Rejected:
-        return None
+        return None  # the page itself has said so
     known = dict(KNOWN.findall(since))
     newest = {row.key: row for row in (await pages.messages(filters)).rows}
     left = await pages.rows([key for key in known if key not in newest])
@@ -118,7 +118,7 @@ async def message(request: HttpRequest, message_id: str) -> HttpResponse:
 async def message_context(message_id: str) -> dict[str, Any]:
     detail = await queue_pages().message(message_id)
     if detail is None:
-        raise Http404("There is no such message.")
+        raise Problem("There is no such message, or it is not kept any more.", 404)
     return {"message": await read(lambda: shown_detail(message_id, detail))}
 
 
@@ -126,7 +126,10 @@ async def message_context(message_id: str) -> dict[str, Any]:
 @live(lambda request, message_id: ["messages"])
 async def one_message_changes(request: HttpRequest, since: str, message_id: str) -> News | None:
     """The state, the bars and the answer of one message, once they have changed."""
-    context = await message_context(message_id)
+    try:
+        context = await message_context(message_id)
+    except Problem:
+        return None
     if context["message"].version == since:
         return None
     html = await read(lambda: render_to_string("console/message.html#news", context, request))

@@ -60,12 +60,12 @@ async def published(
     return await Message.objects.aget(message_id=message.message_id)
 
 
-async def delivered(status: int = 200, body: bytes = b"", **options: str) -> Message:
+async def delivered(status: int = 200, answered: bytes = b"", **options: object) -> Message:
     """A message after one attempt."""
     message = await published(**options)
 
     async def answer(*_: object) -> Outcome:
-        return Outcome(status, {"X-A": ["1"]}, body, "" if status == 200 else f"HTTP {status}")
+        return Outcome(status, {"X-A": ["1"]}, answered, "" if status == 200 else f"HTTP {status}")
 
     dispatcher = Dispatcher(answer)
     await dispatcher.run_once()
