@@ -221,6 +221,10 @@ BROKER_CANCEL_COUNTS = flag("BROKER_CANCEL_COUNTS")
 # RUN_DISPATCHER=0 where `manage.py run_dispatcher` runs in a process of its own.
 RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and not QSTASH_TOKEN
 
+# The queue's pages: open in development, else for whoever knows this password; without one, off.
+CONSOLE_PASSWORD = env.get("CONSOLE_PASSWORD", "").strip()
+CONSOLE_OPEN = DEBUG and not CONSOLE_PASSWORD
+
 INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_htmx",
@@ -357,6 +361,6 @@ LOGGING = {
     }
     | {
         name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}
-        for name in ["jobs", "broker", "catcher", "groupcommit", "live"]
+        for name in ["jobs", "broker", "catcher", "console", "groupcommit", "live", "recipes"]
     },
 }

@@ -9,7 +9,7 @@ import pytest
 
 from harness.processes import ROOT
 
-PACKAGES = ("broker", "catcher", "groupcommit", "jobs", "jobsite", "live")
+PACKAGES = ("broker", "catcher", "console", "groupcommit", "jobs", "jobsite", "live", "recipes")
 MODULES = [
     file
     for package in PACKAGES
