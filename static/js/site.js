@@ -17,6 +17,15 @@
     }
   }
 
+  function failed(reason) {
+    const notice = document.createElement("p");
+    notice.className = "notice problem";
+    notice.innerHTML = '<span class="icon" aria-hidden="true">✕</span> ';
+    notice.append(`Failed to start background job. ${reason}`);
+    document.getElementById("result").replaceChildren(notice);
+    announce(notice.lastChild.data);
+  }
+
   // The answer to the form was lost. It may have started a job all the same: look for it, until
   // the form is sent again. The same key starts no second one.
   function find(key, tries = 5) {
