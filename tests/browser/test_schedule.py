@@ -26,8 +26,8 @@ def test_field_is_read_back_while_it_is_typed(browse: Browse, still: Site):
 
 def test_hostile_field_is_read_back_as_text(browse: Browse, still: Site):
     page = browse(f"{still.url}/schedule")
-    page.get_by_label("When").fill("<img src=x onerror=alert(1)> 1 2 3")
-    expect(page.locator("#reading .problem")).to_contain_text("<img src=x onerror=alert(1)>")
+    page.get_by_label("When").fill("<img/src=x/onerror=alert(1)> 1 2 3 4")
+    expect(page.locator("#reading .problem")).to_contain_text("<img/src=x/onerror=alert(1)>")
     assert page.locator("#reading img").count() == 0
 
 
