@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import requests
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as NoneCame
 
 from harness.chromium import launch
 from harness.pages import pages_of, url_names
@@ -83,7 +84,7 @@ BUTTONS = {
 
 
 def press(page: Page, name: str) -> str:
-    """Press the page's button and wait for a job; or say that there is none."""
+    """Press the page's button and wait for a state to be seen; or say what is missing."""
     if name not in BUTTONS:
         return ""
     button = page.get_by_role("button", name=BUTTONS[name])
@@ -92,7 +93,10 @@ def press(page: Page, name: str) -> str:
     for field in page.locator("main input[type=file]").all():
         field.set_input_files(FOLDER / "home.png")
     button.click()
-    page.locator("main .pill").first.wait_for()
+    try:
+        page.locator("main .pill").first.wait_for(timeout=15_000)
+    except NoneCame:
+        return f"{name} shows no state after {BUTTONS[name]!r}"
     return ""
 
 
