@@ -101,7 +101,9 @@ async def test_job_that_the_queue_does_not_take_is_on_the_page_with_the_reason(
     assert "Check QSTASH_TOKEN" in (await async_client.get("/delay")).text
 
 
-async def test_click_without_a_site_address_says_what_to_set(async_client, db, settings):
+async def test_click_without_a_site_address_says_what_to_set(
+    async_client, transactional_db, settings
+):
     settings.PUBLIC_URL = "nowhere"
     answer = await async_client.post("/delay/start")
     assert answer.status_code == 503

@@ -189,7 +189,7 @@ async def test_hosted_queue_is_asked_for_what_the_visitor_does(
     ]
 
 
-async def test_page_lives_without_the_hosted_queues_answer(async_client, db, hosted):
+async def test_page_lives_without_the_hosted_queues_answer(async_client, transactional_db, hosted):
     hosted.answer(500, {"error": "on fire"})
     page = await async_client.get("/schedule")
     assert "Your schedules are not known. QStash answered HTTP 500: on fire" in page.text
