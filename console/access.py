@@ -49,9 +49,7 @@ def for_operator(view: View) -> View:
             return await read(lambda: render(request, "console/off.html", status=404))
         if not is_operator(request):
             return ask_for_password(request)
-        response = await view(request, **captured)
-        response["Referrer-Policy"] = "no-referrer"
-        return response
+        return await view(request, **captured)
 
     return wrapper
 
