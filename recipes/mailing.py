@@ -13,7 +13,6 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
-from django.template.loader import render_to_string
 from django.utils.encoding import punycode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -22,13 +21,12 @@ from django.views.decorators.http import require_POST, require_safe
 from groupcommit.writer import writer
 from jobs.excerpts import excerpt
 from jobs.models import Job
-from jobs.strip import strip_fragment
 from jobs.views import redirect_after_post, visitor_of
 from live.views import News, live
 from recipes.emails import outcome_for, send_email
 from recipes.models import take_mails
 from recipes.origins import is_form, refusal
-from recipes.progress import progress, published, shown_job, version_of
+from recipes.progress import news, progress, published, shown_job, version_of
 from recipes.text import shown
 
 MOST_USERS = 50
@@ -193,10 +191,8 @@ async def email_changes(request: HttpRequest, since: str, job_id: str) -> News |
     job = await Job.objects.filter(id=job_id, task=send_email.module_path).afirst()
     if not job or version_of(job) == since:
         return None
-    html = await sync_to_async(render_news)(request, job)
-    return News(html, version_of(job))
+    return await sync_to_async(render_news)(request, job)
 
 
-def render_news(request: HttpRequest, job: Job) -> str:
-    news = render_to_string("recipes/email.html#news", result(request, job), request)
-    return strip_fragment(job, view=start_email_job) + news
+def render_news(request: HttpRequest, job: Job) -> News:
+    return news(request, "recipes/email.html#users", result(request, job))

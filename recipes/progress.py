@@ -10,14 +10,17 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
 
+from jobs.changes import row_news
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, JobTask
 from jobs.models import Job
 from jobs.pages import Card
 from jobs.strip import Strip
 from jobs.views import visitor_of
+from live.views import News
 from recipes.results import REFRESH_SECONDS, unreachable
 
 logger = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ def shown_job(request: HttpRequest, task: JobTask) -> Job | None:
 
 def version_of(job: Job) -> str:
     """Changes whenever there is something new to show."""
-    return f"{job.status}-{job.attempts}-{job.steps_done}-{len(job.messages)}"
+    return f"{Card(job).version}-{job.steps_done}"
 
 
 def progress(request: HttpRequest, job: Job | None, view: Any, changes: str) -> dict[str, Any]:
@@ -55,7 +58,17 @@ def progress(request: HttpRequest, job: Job | None, view: Any, changes: str) -> 
     if not job:
         return context
     context["card"] = card = Card(job, mine=job.owner == visitor_of(request))
-    if card.is_open:
-        context["live"] = {"url": reverse(changes, args=[job.id]), "version": version_of(job)}
-        context["refresh"] = REFRESH_SECONDS
+    context["live"] = {"url": reverse(changes, args=[job.id]), "version": version_of(job)}
+    context["refresh"] = REFRESH_SECONDS if card.is_open else 0
     return context
+
+
+def news(request: HttpRequest, part: str, context: dict[str, Any]) -> News:
+    """What has changed on a page: the strip, the row, and a part of its template.
+
+    `context` is the page's own, of a job that exists.
+    """
+    card = context["card"]
+    strip = render_to_string("jobs/strip_news.html", {"strip": context["strip"], "news": True})
+    html = strip + row_news(request, [card]) + render_to_string(part, context, request)
+    return News(html, version_of(card.job))

@@ -10,7 +10,6 @@ from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, render
-from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
@@ -18,14 +17,13 @@ from django.views.decorators.http import require_POST, require_safe
 from groupcommit.transactions import write_transaction
 from jobs.excerpts import excerpt
 from jobs.models import Job
-from jobs.strip import strip_fragment
 from jobs.views import redirect_after_post, visitor_of
 from live.views import News, live
 from recipes.images import make_webp, process_image
 from recipes.models import Upload
 from recipes.origins import is_form, refusal
 from recipes.pictures import MOST_PIXELS, NotAPicture, look, optimise
-from recipes.progress import progress, published, shown_job, version_of
+from recipes.progress import news, progress, published, shown_job, version_of
 from recipes.text import shown
 
 LARGEST_IMAGE = 10 * 1024 * 1024
@@ -178,12 +176,11 @@ async def image_changes(request: HttpRequest, since: str, job_id: str) -> News |
     job = await Job.objects.filter(id=job_id, task=process_image.module_path).afirst()
     if not job or version_of(job) == since:
         return None
-    return News(await sync_to_async(render_news)(request, job), version_of(job))
+    return await sync_to_async(render_news)(request, job)
 
 
-def render_news(request: HttpRequest, job: Job) -> str:
-    news = render_to_string("recipes/image.html#news", result(request, job), request)
-    return strip_fragment(job, view=upload_image) + news
+def render_news(request: HttpRequest, job: Job) -> News:
+    return news(request, "recipes/image.html#made", result(request, job))
 
 
 @require_safe

@@ -48,7 +48,7 @@ def test_users_get_their_mails_while_the_page_is_open(
     expect(outcome(page, "c.example.com")).to_contain_text("refused: not an e-mail address")
     held.released.set()
     expect(outcome(page, B)).to_contain_text("sent")
-    expect(page.locator("#email-job")).to_contain_text("succeeded")
+    expect(page.locator("#jobs")).to_contain_text("succeeded")
 
 
 def test_page_tells_without_scripts_too_and_a_refusal_is_told(
@@ -59,7 +59,7 @@ def test_page_tells_without_scripts_too_and_a_refusal_is_told(
     send(page, f"{A}, {C}")
     expect(outcome(page, A)).to_contain_text("sent")
     expect(outcome(page, C)).to_contain_text(NEVER)
-    expect(page.locator("#email-job")).to_contain_text("succeeded")
+    expect(page.locator("#jobs")).to_contain_text("succeeded")
     expect(page.locator("meta[http-equiv=refresh]")).to_have_count(0)
 
 
@@ -88,7 +88,7 @@ def test_axe_finds_no_violation_in_the_email_page(
     page = browse(f"{mailing.url}/email", color_scheme=scheme)
     violations(page, axe)
     send(page, f"{A}\nc.example.com")
-    expect(page.locator("#email-job")).to_contain_text("succeeded")
+    expect(page.locator("#jobs")).to_contain_text("succeeded")
     violations(page, axe)
 
 

@@ -24,7 +24,7 @@ def test_before_and_after_appear_by_themselves(browse: Browse, live: Site, scrip
     expect(page.locator("#image-made figure")).to_have_count(3)
     expect(page.locator("#image-made")).to_contain_text("% smaller now")
     expect(page.locator("#image-made")).to_contain_text("WEBP, 800 × 1600")
-    expect(page.locator("#image-job")).to_contain_text("succeeded")
+    expect(page.locator("#jobs")).to_contain_text("succeeded")
     if scripts:
         images = page.locator("#image-made img")
         images.evaluate_all("all => all.map(image => image.loading = 'eager')")
@@ -65,7 +65,7 @@ def test_upload_that_the_server_does_not_even_store_gets_a_sentence(
 def test_truncated_photo_gets_a_sentence_when_it_is_decoded(browse: Browse, live: Site):
     page = browse(f"{live.url}/image")
     upload(page, photo(size=(640, 640))[:-200])
-    expect(page.locator("#image-job")).to_contain_text("photo.jpg is damaged")
+    expect(page.locator("#jobs")).to_contain_text("photo.jpg is damaged")
     expect(page.locator("#image-made")).to_contain_text("nothing has been made of it")
 
 

@@ -64,10 +64,10 @@ async def test_job_that_is_named_is_shown_to_whoever_knows_its_id(request_for, q
     assert not context["card"].can_cancel
 
 
-async def test_page_of_a_job_that_has_ended_asks_for_nothing(request_for, queued_job):
+async def test_page_of_a_job_that_has_ended_is_not_reloaded(request_for, queued_job):
     job = await queued_job(long_task, status="succeeded")
     context = await sync_to_async(progress)(request_for(), job, start_email_job, "email_changes")
-    assert not context.keys() & {"live", "refresh"}
+    assert (context["refresh"], context["card"].is_open) == (0, False)
 
 
 def test_page_without_a_job_has_nothing_to_show(request_for):
