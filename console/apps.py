@@ -1,3 +1,5 @@
+"""The app of the queue's pages. No message passes here."""
+
 from django.apps import AppConfig
 
 
