@@ -40,7 +40,7 @@ class ShownBody(NamedTuple):
     truncated: bool
 
 
-def shown(body: bytes, content_type: str = "") -> ShownBody:
+def shown(body: bytes | memoryview, content_type: str = "") -> ShownBody:
     """Return what a page shows of a body: at most 65,536 characters, whatever the body is."""
     if not body:
         return ShownBody("", "", False)
@@ -99,7 +99,7 @@ def indented(text: str) -> str | None:
     return "".join(parts)
 
 
-def dump(body: bytes) -> str:
+def dump(body: bytes | memoryview) -> str:
     """The size of a body and its first 256 bytes, 16 a line, as `hexdump -C` shows them."""
     size = f"{len(body):,} bytes" if len(body) != 1 else "1 byte"
     more = f"; the first {DUMPED_BYTES}:" if len(body) > DUMPED_BYTES else ":"

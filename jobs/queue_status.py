@@ -7,18 +7,25 @@ import asyncio
 import time
 from typing import Any, NamedTuple
 
+from asgiref.sync import sync_to_async
 from django.db import DatabaseError
 from django.http import HttpRequest
 from django.tasks import default_task_backend
+from django.template.loader import render_to_string
 
 FRESH_SECONDS = 2.0
+TOPIC = "queue"
 
 
 class QueueStatus(NamedTuple):
-    """`alive` is None while it is not known."""
+    """`alive` is None while it is not known: no dispatcher has run, and no message waits."""
 
     name: str
     alive: bool | None
+
+    @property
+    def word(self) -> str:
+        return "not known" if self.alive is None else "running" if self.alive else "not running"
 
 
 class Memo:
@@ -35,7 +42,7 @@ class Memo:
             return
         self.asked_at = now
         try:
-            self.alive = not default_task_backend.is_stuck()
+            self.alive = default_task_backend.is_alive()
         except DatabaseError:
             self.alive = None
 
@@ -50,3 +57,21 @@ def context_processor(request: HttpRequest) -> dict[str, Any]:
     except RuntimeError:
         memo.refresh()
     return {"queue": QueueStatus(default_task_backend.name, memo.alive)}
+
+
+def read_changes(since: bool | None) -> tuple[bool | None, set[str]]:
+    """A source of changes for open pages (live/sources.py); it keeps the memo fresh as well."""
+    memo.refresh()
+    return memo.alive, {TOPIC} if memo.alive is not since else set()
+
+
+async def version() -> str:
+    """How the status looks on a page."""
+    await sync_to_async(memo.refresh)()
+    return QueueStatus(default_task_backend.name, memo.alive).word
+
+
+def render() -> str:
+    """The status as it replaces the one on an open page."""
+    context = {"queue": QueueStatus(default_task_backend.name, memo.alive), "swap": True}
+    return render_to_string("components/queue.html", context)

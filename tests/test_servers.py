@@ -9,7 +9,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from harness.processes import ROOT, site
+from harness.processes import ROOT, START_SECONDS, site
 from harness.sink import Sink
 from harness.waiting import eventually
 
@@ -44,12 +44,45 @@ def test_dev_reloads_when_code_changes_and_the_job_goes_on(tmp_path, sink):
         assert visitor.until("succeeded")["steps_done"] == 10
 
 
-def test_dev_on_a_taken_port_says_so(tmp_path, sink):
+@pytest.mark.parametrize("reloading", [[], ["--noreload"]], ids=["reloading", "once"])
+def test_dev_on_a_taken_port_names_it_and_the_remedy(tmp_path, sink, reloading):
+    port = int(sink.url.rpartition(":")[2].strip("/"))
     with site(tmp_path) as running:
-        port = sink.url.rpartition(":")[2].strip("/")
-        process = running.start("manage.py", "dev", "--port", port, "--noreload", DEBUG="1")
-        assert process.wait(timeout=20) == 1
-        assert "already in use" in running.log.read_text()
+        process = running.start("manage.py", "dev", "--port", str(port), *reloading, DEBUG="1")
+        assert process.wait(timeout=START_SECONDS) == 1
+        said = running.log.read_text()
+    assert said == (
+        f"Error: port {port} is taken by another program. "
+        f"Choose another one: manage.py dev --port {port + 1}\n"
+    )
+
+
+def test_first_screen_of_dev_has_the_address_and_nothing_to_skip(tmp_path):
+    with site(tmp_path) as running:
+        start_dev(running)
+        log = eventually(
+            lambda: "dispatcher started" in (text := running.log.read_text()) and text,
+            what="the dispatcher's start",
+        )
+    lines = [line for line in log.splitlines() if "dispatcher started" not in line]
+    assert lines[0] == f"Open {running.url}/ and click. Queue: embedded. Stop with Ctrl-C."
+    assert lines[1].startswith(f"For curl and other apps: QSTASH_URL={running.url} QSTASH_TOKEN=")
+    assert not [line for line in lines[2:] if "GET /healthz" not in line]
+
+
+def test_dev_without_a_dispatcher_says_so(tmp_path):
+    with site(tmp_path, RUN_DISPATCHER="0") as running:
+        start_dev(running)
+        said = running.log.read_text()
+    assert "The dispatcher is switched off (RUN_DISPATCHER=0)" in said
+    assert "manage.py run_dispatcher" in said
+
+
+def test_dev_still_runs_the_system_checks(tmp_path):
+    with site(tmp_path, QSTASH_TOKEN="token") as running:
+        process = running.start("manage.py", "dev", "--noreload", DEBUG="1", PUBLIC_URL="")
+        assert process.wait(timeout=START_SECONDS) == 1
+        assert "SystemCheckError" in running.log.read_text()
 
 
 def test_ten_requests_reach_the_target_half_a_second_apart(tmp_path, sink):
@@ -69,6 +102,22 @@ def test_every_request_has_the_body_and_a_key_of_its_own(tmp_path, sink):
         visitor.until("succeeded")
     assert sink.keys == [f"{visitor.job_id}-{number}" for number in range(1, 11)]
     assert {request["body"] for request in sink.requests} == {b'{"hello": "world"}'}
+
+
+def test_task_enqueued_in_a_shell_is_delivered_by_the_running_site(tmp_path, sink):
+    enqueue = f"from jobs.tasks import long_task; print(long_task.enqueue({sink.url!r}).id)"
+    with site(tmp_path) as running:
+        running.start_web()
+        job_id = running.manage("shell", "-c", enqueue).stdout.split()[-1]
+        job = f"{running.url}/jobs/{job_id}"
+        as_json = {"Accept": "application/json"}
+        eventually(
+            lambda: requests.get(job, headers=as_json, timeout=10).json()["status"] == "succeeded",
+            what="the job's success",
+        )
+        running.environment["PUBLIC_URL"] = ""
+        assert "Set PUBLIC_URL to its address" in running.manage("shell", "-c", enqueue).stderr
+    assert sink.keys == [f"{job_id}-{number}" for number in range(1, 11)]
 
 
 def test_waiting_tasks_hold_no_threads(tmp_path, sink):
