@@ -122,6 +122,17 @@ def test_new_message_arrives_on_an_open_page_and_the_rest_stays(
     assert page.locator("details.filters").evaluate("element => element.open")
 
 
+def test_page_that_is_open_when_its_session_ends_comes_to_the_form(
+    browse: Browse, open_site: Site, state: dict
+):
+    browse.expect("404 (Not Found)")
+    page = visit(browse, open_site, state, "messages")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Messages")
+    page.context.clear_cookies(name="operator")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
 def test_message_is_cancelled_on_its_page(browse: Browse, open_site: Site, state: dict):
     message_id = publish(open_site, delay="1h")
     page = visit(browse, open_site, state, f"messages/{message_id}")
