@@ -23,10 +23,10 @@ PASSWORD = "only-for-this-benchmark"  # noqa: S105
 # The page, and the most that it may take in ms.
 PAGES = {
     "messages": ("messages", 250),
-    "messages, the oldest page": ("messages?to=2000-01-01T00:00", 250),
+    "messages, from half way on": ("messages?cursor={cursor}", 250),
     "messages, failed (3 of them)": ("messages?state=failed", 250),
     "messages, queued": ("messages?state=queued", 250),
-    "messages, a label that one has": ("messages?label=rare", 250),
+    "messages, a label that three have": ("messages?label=rare", 250),
     "messages, a queue that has none": ("messages?queueName=none", 250),
     "messages, a URL that none has": ("messages?url=http://none.test/", 500),
     "news for an open page": ("messages/changes?since=1-queued0", 250),
@@ -43,11 +43,11 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def fill_database(count: int) -> str:
-    """Fill the tables; the id of one message."""
+def fill_database(count: int) -> dict[str, str]:
+    """Fill the tables; the id of one message, and a cursor half way down the list."""
     import asyncio
 
-    from benchmarks.deliveries_filling import fill
+    from benchmarks.deliveries_filling import APART_MS, fill
     from broker.delivery import Outcome
     from broker.dispatcher import Dispatcher
     from broker.ids import new_message_id
@@ -73,7 +73,8 @@ def fill_database(count: int) -> str:
     publish(later)
     fill(done, count, new_message_id)
     fill(later, max(1, count // 1000), new_message_id)
-    return done.message_id
+    half_way = done.created_at - APART_MS * count // 2
+    return {"message": done.message_id, "cursor": f"{half_way}-0"}
 
 
 def milliseconds(ask: Callable[[], object], turns: int) -> list[float]:
@@ -88,11 +89,11 @@ def milliseconds(ask: Callable[[], object], turns: int) -> list[float]:
 def measure(options: argparse.Namespace) -> list[Figure]:
     from django.test import Client
 
-    message_id = fill_database(options.messages)
+    parts = fill_database(options.messages)
     client = Client(headers={"host": "127.0.0.1"})
     figures = []
     for name, (path, limit) in PAGES.items():
-        address = f"/queue/{path.format(message=message_id)}"
+        address = f"/queue/{path.format(**parts)}"
         assert client.get(address).status_code == 200, address
         durations = milliseconds(lambda address=address: client.get(address), options.turns)
         figures.append(Figure(f"{name}, median", statistics.median(durations), "ms", limit))

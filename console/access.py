@@ -70,9 +70,11 @@ def is_operator(request: HttpRequest) -> bool:
 
 
 def ask_for_password(request: HttpRequest) -> HttpResponse:
-    """Send a page to the form, and say 401 to a script, which cannot fill it in."""
+    """Send a page to the form. An open page that asks for news gets 404: it then loads itself
+    again, and so comes to the form, too.
+    """
     if "HX-Request" in request.headers or "text/event-stream" in request.headers.get("Accept", ""):
-        return HttpResponse("Sign in again.", status=401, content_type="text/plain")
+        return HttpResponse("Sign in again.", status=404, content_type="text/plain")
     back = request.get_full_path() if request.method == "GET" else reverse("console_messages")
     form = f"{reverse('console_sign_in')}?{urlencode({'next': back})}"
     return HttpResponse(status=303, headers={"Location": form})

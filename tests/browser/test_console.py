@@ -65,7 +65,7 @@ def bury(site: Site, message_id: str) -> None:
     execute(
         site,
         "INSERT INTO broker_deadletter (account, failed_at, response_status, response_header,"
-        " response_body, message_id) SELECT 'site', 1795000000000, 500, '{}', x'6f', id"
+        " response_body, message_id) SELECT 'site', created_at, 500, '{}', x'6f', id"
         " FROM broker_message WHERE message_id = ?",
         message_id,
     )
@@ -120,6 +120,17 @@ def test_new_message_arrives_on_an_open_page_and_the_rest_stays(
     expect(page.locator("#messages > li").first).to_contain_text("http://new.test/arrived")
     assert page.locator("[data-kept=yes]").count() == 1
     assert page.locator("details.filters").evaluate("element => element.open")
+
+
+def test_page_that_is_open_when_its_session_ends_comes_to_the_form(
+    browse: Browse, open_site: Site, state: dict
+):
+    browse.expect("404 (Not Found)")
+    page = visit(browse, open_site, state, "messages")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Messages")
+    page.context.clear_cookies(name="operator")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
 def test_message_is_cancelled_on_its_page(browse: Browse, open_site: Site, state: dict):

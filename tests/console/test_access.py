@@ -54,9 +54,10 @@ def test_stranger_changes_nothing(client, password, action):
     assert client.post(f"/queue/{action}", {"do": "pause", "name": "q"}).status_code == 303
 
 
-def test_stranger_s_script_is_told_401(client, password):
-    answer = client.get("/queue/messages/changes", headers={"HX-Request": "true"})
-    assert answer.status_code == 401
+@pytest.mark.parametrize("header", [{"HX-Request": "true"}, {"Accept": "text/event-stream"}])
+def test_open_page_of_somebody_signed_out_gets_no_news_and_no_form(client, password, header):
+    answer = client.get("/queue/messages/changes", headers=header)
+    assert (answer.status_code, answer.content) == (404, b"Sign in again.")
 
 
 def test_password_lets_in_and_leads_back(client, password):
