@@ -1,9 +1,9 @@
 """End what a program has started if the program itself is killed.
 
 This file is also run, as a process of its own. Its input ends with the program, however that
-ended. Then it stops what still runs: the processes that it was told of, and all that have the
-program's mark in their environment. A mark, as a program may be killed between starting a
-process and telling of it.
+ended. Then it stops what still runs: the processes it was told about, and all that have the
+program's mark in their environment. The mark also covers a program that is killed right after
+it has started a process, before it can tell anybody.
 """
 
 import atexit
