@@ -25,7 +25,7 @@ from broker.clock import now_ms
 from broker.delivery import Outcome
 from broker.early_claims import BUSY, EarlyClaims
 from broker.models import Message, Pulse, remove_stale_pulses
-from broker.retention import sweep, sweep_lanes
+from broker.retention import keep_sweeping
 from broker.settling import Settlement, settle_all
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
@@ -42,9 +42,6 @@ PULSE_MS = 2000
 # What is in flight at a stop may take this long; Heroku and Render kill after 30 s.
 GRACE_SECONDS = 25.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
-# How often to look for rows to delete, and how soon again while there are more.
-SWEEP_SECONDS = 60.0
-SWEEP_AGAIN_SECONDS = 0.1
 NEVER = 2**63
 
 
@@ -77,7 +74,7 @@ class Dispatcher:
         wakeup.listen(early_claims.on_store)
         background = [
             asyncio.create_task(self.keep_watching(), name="dispatcher: watch the database"),
-            asyncio.create_task(self.keep_sweeping(), name="dispatcher: delete what is old"),
+            asyncio.create_task(keep_sweeping(self.clock), name="dispatcher: delete what is old"),
         ]
         logger.info("dispatcher started", extra={"dispatcher": self.name})
         try:
@@ -189,18 +186,6 @@ class Dispatcher:
                 if not isinstance(error, OperationalError):
                     outcome = outcome._replace(header={}, body=b"")
                 await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
-
-    async def keep_sweeping(self) -> None:
-        """Delete what is old, a little at a time."""
-        while True:
-            try:
-                more = await writer.write(sweep, self.clock(), PATIENCE_SECONDS)
-                if not more:
-                    await writer.write(sweep_lanes, self.clock(), PATIENCE_SECONDS)
-            except Exception:
-                logger.exception("dispatcher failed to delete what is old, trying again")
-                more = False
-            await asyncio.sleep(SWEEP_AGAIN_SECONDS if more else SWEEP_SECONDS)
 
     async def run_once(self) -> int:
         """Deliver what is due now, wait for it, and return how many messages. For tests."""

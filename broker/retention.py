@@ -2,17 +2,68 @@
 
 The message has ended and its time of keeping is over. Each sweep deletes a limited number of
 rows, found through an index, and the dispatcher sweeps again until nothing is left to delete.
+What other apps have to delete, their own sweeps know: the setting SWEEPS names them.
 https://upstash.com/docs/qstash/overall/pricing
 """
 
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from broker import lanes
-from broker.clock import DAY_MS
+from broker.clock import DAY_MS, now_ms
 from broker.models import DeadLetter, Event, FlowControl, Message, Queue, State
 from groupcommit.statements import one_by_one
+from groupcommit.writer import writer
+
+logger = logging.getLogger(__name__)
 
 AT_ONCE = 300
+# How often to look for rows to delete, and how soon again while there are more.
+SWEEP_SECONDS = 60.0
+SWEEP_AGAIN_SECONDS = 0.1
+# How long a sweep waits for other writes to commit with.
+PATIENCE_SECONDS = 0.03
+
+
+@functools.cache
+def sweep_named(path: str) -> Any:
+    """Another app's sweep as a write, from its import path.
+
+    The function gets the time in unix ms, deletes a few hundred rows at most, and returns
+    whether there may be more. It runs in a transaction that may hold up other writes.
+    """
+    return one_by_one(import_string(path))
+
+
+async def keep_sweeping(clock: Callable[[], int] = now_ms) -> None:
+    """Delete what is old, a little at a time, for as long as the process lives."""
+    while True:
+        more = await sweep_all(clock())
+        await asyncio.sleep(SWEEP_AGAIN_SECONDS if more else SWEEP_SECONDS)
+
+
+async def sweep_all(now: int) -> bool:
+    """Run every sweep once; whether there may be more. One that fails holds up no other."""
+    writes = [sweep, *map(sweep_named, settings.SWEEPS)]
+    more = [await try_to(write, now) for write in writes]
+    if not any(more):
+        await try_to(sweep_lanes, now)
+    return any(more)
+
+
+async def try_to(write: Any, now: int) -> bool:
+    """Run one sweep; whether there may be more."""
+    try:
+        return bool(await writer.write(write, now, PATIENCE_SECONDS))
+    except Exception:
+        logger.exception("cannot delete what is old, trying again")
+        return False
 
 
 def kept_until(state: State, now: int) -> int:

@@ -6,3 +6,10 @@ from django.apps import AppConfig
 class CatcherConfig(AppConfig):
     name = "catcher"
     verbose_name = "Request catcher"
+
+    def ready(self) -> None:
+        """Register what knows of changes; see live/sources.py."""
+        from catcher.live_source import read_caught
+        from live.sources import register
+
+        register(read_caught)

@@ -166,7 +166,7 @@ class Site:
             assert process.poll() is None, self.log.read_text()
             try:
                 return requests.get(f"{self.url}/healthz", timeout=30).status_code in {200, 503}
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 return False
 
         eventually(up, seconds=START_SECONDS, what="the server's start")

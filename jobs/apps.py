@@ -11,3 +11,14 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Import every app's `tasks` module: a message may come before anything else does."""
         autodiscover_modules("tasks")
+        self.tell_open_pages()
+
+    def tell_open_pages(self) -> None:
+        """Register what knows of changes; see live/sources.py."""
+        from jobs import live_source, queue_status
+        from live.sources import Part, register, register_part
+
+        register(live_source.read_changed)
+        register(live_source.read_unsettled, every_seconds=live_source.ASK_SECONDS)
+        register(queue_status.read_changes, every_seconds=queue_status.FRESH_SECONDS)
+        register_part(Part(queue_status.TOPIC, queue_status.version, queue_status.render))

@@ -6,7 +6,7 @@ https://upstash.com/docs/qstash/howto/debug-logs
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 
@@ -22,6 +22,11 @@ class Attempt(NamedTuple):
     error: str = ""
     seconds: float | None = None
     next_at: datetime | None = None
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the answer came, or the wait for it ended; None while the attempt runs."""
+        return None if self.seconds is None else self.at + timedelta(seconds=self.seconds)
 
 
 def read_attempts(events: Iterable[Mapping[str, Any]]) -> list[Attempt]:

@@ -20,6 +20,7 @@ import broker.resources.queues
 from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs.attempts import Attempt, read_attempts
+from jobs.embedded_resources import EmbeddedResources
 from jobs.exceptions import Refused
 from jobs.hosted import HostedQueue
 from jobs.interface import JobBackend, JobResult, JobTask, announce, letter_for
@@ -32,12 +33,14 @@ class EmbeddedQueue(JobBackend):
     """Our own database: the job and its message are two rows of one transaction."""
 
     name = "embedded"
+    resources = EmbeddedResources()
 
     def publish(self, job: Job, task: JobTask) -> JobResult:
         with write_transaction():
             (saved,) = store_publications([self.publication(job, task)])
         if not saved:
             job.refresh_from_db()
+            return JobResult.of(job, task)
         result = JobResult.of(job, task)
         task_enqueued.send(type(self), task_result=result)
         return result
@@ -45,6 +48,7 @@ class EmbeddedQueue(JobBackend):
     async def apublish(self, job: Job, task: JobTask) -> JobResult:
         if not await writer.write(store_publications, self.publication(job, task)):
             await job.arefresh_from_db()
+            return JobResult.of(job, task)
         result = JobResult.of(job, task)
         await announce(task_enqueued, result)
         return result
@@ -76,6 +80,11 @@ class EmbeddedQueue(JobBackend):
     def is_stuck(self) -> bool:
         return broker.models.queue_is_stuck(broker.clock.now_ms())
 
+    def is_alive(self) -> bool | None:
+        if broker.models.dispatcher_is_alive(broker.clock.now_ms()):
+            return True
+        return False if self.is_stuck() else None
+
 
 class JobAndMessage(NamedTuple):
     """A message and its job: a new one, or one that is saved already and its transition."""
@@ -89,9 +98,12 @@ class JobAndMessage(NamedTuple):
 
 @broker.lanes.locked_for(lambda publication: [publication.message])
 def store_publications(publications: list[JobAndMessage]) -> list[bool]:
-    """Store jobs and their messages; False where somebody else has moved the job meanwhile."""
-    store_jobs([each.job for each in publications if each.is_new])
-    saved = [each.is_new or all(save_transitions([each.transition])) for each in publications]
+    """Store jobs and their messages; False where somebody else has stored or moved the job."""
+    stored = iter(store_jobs([each.job for each in publications if each.is_new]))
+    saved = [
+        next(stored) if each.is_new else save_transitions([each.transition])[0]
+        for each in publications
+    ]
     ours = list(compress(publications, saved))
     broker.publishing.store([each.message for each in ours])
     for each in ours:

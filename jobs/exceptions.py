@@ -57,3 +57,7 @@ class RateLimited(PublishError):
 
 class Refused(PublishError):
     """QStash has said no, in words of its own."""
+
+
+class NotFound(Refused):
+    """QStash does not have what it was asked for."""

@@ -20,6 +20,7 @@ from groupcommit.writer import writer
 from jobs import checks
 from jobs.attempts import Attempt, read_attempts
 from jobs.exceptions import PublishError
+from jobs.hosted_resources import HostedResources
 from jobs.interface import JobBackend, JobResult, JobTask, Letter, letter_for
 from jobs.models import Job, Transition, save_transitions, store_jobs
 from jobs.qstash import QStash, client_for
@@ -43,12 +44,19 @@ class HostedQueue(JobBackend):
     def client(self) -> QStash:
         return client_for(settings.QSTASH_URL, settings.QSTASH_TOKEN)
 
+    @property
+    def resources(self) -> HostedResources:
+        return HostedResources(self.client)
+
     def publish(self, job: Job, task: JobTask) -> JobResult:
         """Inside a transaction, publish after its commit; a failure is then logged, not raised."""
         letter = letter_for(job, task)
         if job._state.adding:
             with write_transaction():
-                store_jobs([job])
+                (is_new,) = store_jobs([job])
+            if not is_new:
+                job.refresh_from_db()
+                return JobResult.of(job, task)
         if connection.in_atomic_block:
             transaction.on_commit(partial(self.send, job, task, letter), robust=True)
         else:

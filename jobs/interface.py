@@ -35,7 +35,7 @@ from jobs.signatures import current_site_url
 # Every task by its endpoint: `long-task` is received at /api/long-task.
 endpoints: dict[str, "JobTask"] = {}
 # What a job keeps of its task, should it be published again.
-OPTIONS = ("steps", "retries", "retry_delay", "timeout")
+OPTIONS = ("steps", "retries", "retry_delay", "timeout", "callback")
 # What has the same name in a task and in its jobs, and in a job and its result.
 IN_TASK = ("owner", "backend", "queue_name", "run_after")
 IN_RESULT = ["id", "started_at", "last_attempted_at", "finished_at", "args", "kwargs", "backend"]
@@ -48,7 +48,9 @@ class JobTask(Task):
     `steps`: how many steps the task notes. `retries`: how often the queue tries again, after
     `retry_delay` (milliseconds, or an expression such as QStash's Upstash-Retry-Delay).
     `timeout`: how many seconds one attempt may take. `endpoint`: the last part of its URL, by
-    default its name with dashes. `owner`: whose job it is.
+    default its name with dashes. `owner`: whose job it is. `job_id`: the job's id, should one
+    enqueueing be tried several times; it starts one job. `callback`: the path on this site to
+    which the queue reports every answer.
     """
 
     steps: int = 0
@@ -57,6 +59,8 @@ class JobTask(Task):
     timeout: int = 25
     endpoint: str = ""
     owner: str = ""
+    job_id: str = ""
+    callback: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", self.endpoint or self.name.replace("_", "-"))
@@ -136,6 +140,8 @@ def task_of(job: Job) -> JobTask:
 
 def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields: Any) -> Job:
     """An unsaved job for a task. TypeError if JSON cannot hold the arguments."""
+    if task.job_id:
+        fields["id"] = task.job_id
     return Job(
         task=task.module_path,
         args=normalize_json(list(args)),
@@ -229,6 +235,8 @@ def letter_for(job: Job, task: JobTask) -> Letter:
         "Upstash-Timeout": f"{task.timeout}s",
         "Upstash-Failure-Callback": site + reverse("job_failed"),
     }
+    if task.callback:
+        headers["Upstash-Callback"] = site + task.callback
     if job.run_after:
         headers["Upstash-Not-Before"] = str(ceil(job.run_after.timestamp()))
     url = site + reverse("receive", args=[task.endpoint])
@@ -280,6 +288,10 @@ class JobBackend(BaseTaskBackend):
     def is_stuck(self) -> bool:
         """Whether messages are due and nothing delivers them."""
         return False
+
+    def is_alive(self) -> bool | None:
+        """Whether something delivers messages; None where that is not known."""
+        return None
 
     def get_result(self, result_id: str) -> JobResult:
         """A job as it is now, from any process. TaskResultDoesNotExist for an unknown id."""

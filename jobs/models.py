@@ -20,6 +20,7 @@ from groupcommit.statements import insert_all, update_each
 # A running attempt renews its lease while it works. One that has not done so for this long
 # is presumed dead, and the next attempt takes over.
 LEASE = timedelta(seconds=7)
+MOST_REFUSALS = 20
 
 
 def new_job_id() -> str:
@@ -44,6 +45,7 @@ class Arrival(NamedTuple):
     task: str
     worker: str
     now: datetime
+    received: dict[str, Any] = {}  # what to show of the request: headers, claims
 
 
 class Transition(NamedTuple):
@@ -95,12 +97,16 @@ class Job(models.Model):
     errors = models.JSONField(default=list, help_text="[{attempt, at, text, exception, traceback}]")
 
     messages = models.JSONField(default=list, help_text="[{id, at: unix s}], the newest last")
+    refusals = models.JSONField(default=list, help_text="[{at, text}]: publishes that failed")
     attempts = models.PositiveIntegerField(default=0, help_text="at the newest message")
     workers = models.JSONField(default=list, help_text="which process made each attempt")
+    received = models.JSONField(default=dict, help_text="{headers, claims}: the newest request")
     created_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(default=timezone.now, db_index=True)
     started_at = models.DateTimeField(null=True)
     last_attempted_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    worked_seconds = models.FloatField(default=0, help_text="in the attempts that have ended")
     next_attempt_at = models.DateTimeField(null=True)
     lease_token = models.CharField(max_length=32, blank=True)
     lease_expires_at = models.DateTimeField(null=True)
@@ -108,7 +114,10 @@ class Job(models.Model):
     objects = JobQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["owner", "-created_at"], name="recent")]
+        indexes = [
+            models.Index(fields=["owner", "-created_at"], name="recent"),
+            models.Index(fields=["created_at"], name="oldest_jobs"),
+        ]
 
     def __str__(self) -> str:
         return f"job {self.id}, {self.get_status_display()}"
@@ -134,25 +143,30 @@ class Job(models.Model):
         if self.status not in self.PUBLISHABLE:
             return None
         messages = [*self.messages, {"id": message_id, "at": round(now.timestamp(), 3)}]
-        return self.move(self.status, Status.QUEUED, messages=messages, error="", finished_at=None)
+        afresh = {"error": "", "finished_at": None, "worked_seconds": 0}
+        return self.move(self.status, Status.QUEUED, messages=messages, **afresh)
 
     def refuse(self, error: str) -> Transition | None:
         """Not sent, failed or cancelled, and it stays so: the queue has not taken the message."""
         if self.status not in self.PUBLISHABLE:
             return None
-        return self.move(self.status, Status(self.status), error=error)
+        refusal = {"at": round(timezone.now().timestamp(), 3), "text": error}
+        refusals = [*self.refusals, refusal][-MOST_REFUSALS:]
+        return self.move(self.status, Status(self.status), error=error, refusals=refusals)
 
     def claim(self, arrival: Arrival) -> Transition | Refusal:
         """To running: a message has come, and no other attempt holds the job.
 
-        A failed job is claimed only by a message it does not know yet: somebody has told the
-        queue to deliver the dead letter again. Work goes on after the last step noted.
+        A failed job runs again if somebody has told the queue to deliver the dead letter again.
+        Work goes on after the last step noted.
         """
         if self.task != arrival.task:
             return Refusal(f"the job's task is {self.task}", for_good=True)
         known = arrival.message_id in [message["id"] for message in self.messages]
+        # A dead letter's attempts count from 1 again, under its message's id or a new one.
+        next_of_known = known and arrival.attempt > self.attempts > 0
         if self.status in {Status.SUCCEEDED, Status.CANCELLED} or (
-            self.status == Status.FAILED and known
+            self.status == Status.FAILED and next_of_known
         ):
             return Refusal(f"the job has ended: {self.status}")
         if self.status == Status.RUNNING and self.lease_left(arrival.now) > timedelta():
@@ -164,6 +178,7 @@ class Job(models.Model):
             messages=self.messages if known else [*self.messages, message],
             attempts=arrival.attempt,
             workers=[*self.workers, arrival.worker],
+            received=arrival.received,
             started_at=self.started_at or arrival.now,
             last_attempted_at=arrival.now,
             finished_at=None,
@@ -208,13 +223,8 @@ class Job(models.Model):
         """
         if self.has_ended or message_id in [message["id"] for message in self.messages[:-1]]:
             return None
-        return self.move(
-            self.status,
-            Status.FAILED,
-            error=self.error or error,
-            finished_at=now,
-            next_attempt_at=None,
-        )
+        values = {"error": self.error or error, "finished_at": now, "next_attempt_at": None}
+        return self.move(self.status, Status.FAILED, **values)
 
     def cancel(self, now: datetime) -> Transition | None:
         """Not sent, queued or waiting to cancelled: its owner has changed their mind."""
@@ -225,12 +235,14 @@ class Job(models.Model):
     def end_attempt(self, status: str, **values: Any) -> Transition:
         """Leave running, and the lease with it; keep the steps noted so far."""
         noted = {"steps_done": self.steps_done, "log": self.log}
-        return self.move(Status.RUNNING, status, **noted, **values)
+        lasted = timezone.now() - (self.last_attempted_at or timezone.now())
+        worked = self.worked_seconds + max(0, lasted.total_seconds())
+        return self.move(Status.RUNNING, status, **noted, **values, worked_seconds=worked)
 
     def move(self, old: str, new: str, **values: Any) -> Transition:
         """Set a new status and values here; the row follows if nobody was faster."""
         before = {"id": self.id, "status": old, "lease_token": self.lease_token}
-        after = {"status": new, **values}
+        after = {"status": new, **values, "changed_at": timezone.now()}
         for name, value in after.items():
             setattr(self, name, value)
         return Transition(before, after)
@@ -270,17 +282,12 @@ def fail_jobs(failures: list[Failure]) -> list[Job | None]:
     ]
 
 
-def store_jobs(jobs: list[Job]) -> None:
-    """Store new jobs."""
-    insert_all(jobs)
+def store_jobs(jobs: list[Job]) -> list[bool]:
+    """Store new jobs; False for one whose id is taken, which stays as it is."""
+    stored = insert_all(jobs, key="id")
     for job in jobs:
         job._state.adding = False
-
-
-def store_arrived(jobs: list[Job]) -> list[None]:
-    """Store jobs on their message's arrival, each once however often the message comes."""
-    Job.objects.bulk_create(jobs, ignore_conflicts=True)
-    return [None] * len(jobs)
+    return [stored.pop(job.id, None) is not None for job in jobs]
 
 
 def locked_jobs(ids: Iterable[str]) -> dict[str, Job]:

@@ -16,6 +16,7 @@ from django.core.cache import cache as django_cache
 from jobs.exceptions import (
     BadToken,
     NoRoute,
+    NotFound,
     PublishError,
     PublishTimeout,
     RateLimited,
@@ -145,7 +146,8 @@ def raise_for_status(response: requests.Response) -> None:
         raise BadToken(f"QStash does not accept the token ({words}). Check QSTASH_TOKEN.")
     if response.status_code == 429:
         raise RateLimited(f"QStash's limit is used up. {reset_in_words(response)}")
-    raise Refused(f"QStash answered HTTP {response.status_code}: {words}")
+    refusal = NotFound if response.status_code == 404 else Refused
+    raise refusal(f"QStash answered HTTP {response.status_code}: {words}")
 
 
 def reset_in_words(response: requests.Response) -> str:

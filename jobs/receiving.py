@@ -50,8 +50,9 @@ from jobs.models import (
     claim_jobs,
     fail_jobs,
     save_transitions,
-    store_arrived,
+    store_jobs,
 )
+from jobs.owners import owner_in
 from jobs.signatures import Delivery, signed
 
 logger = logging.getLogger(__name__)
@@ -69,13 +70,19 @@ async def receive(request: HttpRequest, delivery: Delivery, endpoint: str) -> Js
     """Run the task with this endpoint for the job that the message names."""
     if not (task := endpoints.get(endpoint)):
         return never(f"there is no task at {request.path}")
+    return await work_on(task, delivery)
+
+
+async def work_on(task: JobTask, delivery: Delivery) -> JsonResponse:
+    """Make one attempt, unless the job of the verified message must not run."""
     try:
         payload = read_payload(delivery.body)
         job_id = payload.get("job_id") or await store_job(task, payload, delivery)
     except ValueError as error:
         return never(str(error))
     message_id, attempt = delivery.message_id, delivery.retried + 1
-    arrival = Arrival(job_id, message_id, attempt, task.module_path, WORKER, timezone.now())
+    seen, now = delivery.received, timezone.now()
+    arrival = Arrival(job_id, message_id, attempt, task.module_path, WORKER, now, seen)
     job = await writer.write(claim_jobs, arrival)
     log = {"job": job_id, "message_id": message_id, "attempt": attempt}
     if isinstance(job, Refusal):
@@ -200,7 +207,7 @@ def read_payload(body: bytes) -> dict[str, Any]:
 async def store_job(task: JobTask, payload: dict[str, Any], delivery: Delivery) -> str:
     """Store a job for a message that names none, a schedule's; once, by the message's id.
 
-    ValueError if its arguments are not the task's.
+    ValueError if its arguments are not the task's, or its owner is not one of this site's.
     """
     if not delivery.message_id:
         raise ValueError("a message without a job_id must have an Upstash-Message-Id")
@@ -210,8 +217,9 @@ async def store_job(task: JobTask, payload: dict[str, Any], delivery: Delivery) 
     except TypeError as error:
         raise ValueError(f"args and kwargs do not fit {task.name}: {error}") from error
     job_id = Job.id_for_message(delivery.message_id)
+    task = task.using(owner=owner_in(payload))
     job = new_job(task, args, kwargs, id=job_id, status=Job.Status.QUEUED)
-    await writer.write(store_arrived, job)
+    await writer.write(store_jobs, job)
     return job_id
 
 

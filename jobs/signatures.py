@@ -31,6 +31,8 @@ EXPECTED: dict[str, Any] = {
 }
 LARGEST_BODY = 1024 * 1024
 MOST_DIGITS = 4
+KEPT_HEADERS = ("Upstash-Message-Id", "Upstash-Retried", "Upstash-Schedule-Id", "User-Agent")
+LONGEST_KEPT = 128
 
 
 class SignatureError(Exception):
@@ -43,6 +45,7 @@ class Delivery(NamedTuple):
     body: bytes
     message_id: str
     retried: int
+    received: dict[str, Any]  # what a page may show of the request: {headers, claims}
 
 
 type View = Callable[..., Coroutine[Any, Any, HttpResponse]]
@@ -80,10 +83,10 @@ def verify(signature: str, body: bytes, url: str, keys: Sequence[str]) -> dict[s
 
 
 def decode(signature: str, keys: Sequence[str]) -> dict[str, Any]:
-    """Claims signed with one of the keys by HMAC-SHA256, and valid now."""
-    for key in keys:
+    """Claims signed with one of the keys by HMAC-SHA256, and valid now; `key` is its number."""
+    for number, key in enumerate(keys):
         try:
-            return jwt.decode(signature, key, **EXPECTED)
+            return jwt.decode(signature, key, **EXPECTED) | {"key": number}
         except jwt.InvalidSignatureError:
             continue
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
@@ -112,16 +115,24 @@ def signed(view: View) -> View:
         url = site_url(request) + request.get_full_path()
         keys = [settings.QSTASH_CURRENT_SIGNING_KEY, settings.QSTASH_NEXT_SIGNING_KEY]
         try:
-            verify(request.headers.get("Upstash-Signature", ""), body, url, keys)
+            claims = verify(request.headers.get("Upstash-Signature", ""), body, url, keys)
         except SignatureError as error:
             logger.warning("refused a message", extra={"url": url, "reason": str(error)})
             shown = f"invalid signature: {error}" if settings.DEBUG else "invalid signature"
             return JsonResponse({"error": shown}, status=403)
         message_id = request.headers.get("Upstash-Message-Id", "")[:128]
         retried = count(request.headers.get("Upstash-Retried", ""))
-        return await view(request, Delivery(body, message_id, retried), **captured)
+        delivery = Delivery(body, message_id, retried, received(request, claims))
+        return await view(request, delivery, **captured)
 
     return wrapper
+
+
+def received(request: HttpRequest, claims: dict[str, Any]) -> dict[str, Any]:
+    """What a job keeps of its request: no signature, as whoever has one may deliver again."""
+    given = request.headers
+    headers = {name: given[name][:LONGEST_KEPT] for name in KEPT_HEADERS if name in given}
+    return {"headers": headers, "claims": claims}
 
 
 def count(text: str) -> int:

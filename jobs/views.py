@@ -9,25 +9,27 @@ import secrets
 from collections.abc import Awaitable
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.paginator import Paginator
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import aget_object_or_404, redirect, render
 from django.tasks import default_task_backend, task_backends
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
-from jobs.attempts import Attempt
+from jobs.changes import attempts_at, detail, is_same, list_news, row_news, version_of
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
-from jobs.pages import Card, as_json, is_quiet, timeline
+from jobs.pages import Card, as_json, is_quiet
 from jobs.signatures import site_url
 from jobs.tasks import long_task
+from live.views import News, live
 
 logger = logging.getLogger(__name__)
 
@@ -50,26 +52,48 @@ def visitor_of(request: HttpRequest) -> str:
 
 def target_for(request: HttpRequest) -> str:
     """Where a visitor's ten requests go: the configured target, or a bin of the visitor's own."""
-    bin_name = salted_hmac("jobs.bin", visitor_of(request), algorithm="sha256").hexdigest()[:32]
+    name = salted_hmac("jobs.bin", visitor_of(request), algorithm="sha256").hexdigest()[:32]
+    bin_name = request.session.setdefault("bin", name)  # the catcher's pages use it, too
     own_bin = site_url(request) + reverse("bin", args=[bin_name])
     return settings.LONG_TASK_TARGET_URL or own_bin
 
 
+def job_id_for(request: HttpRequest, key: str) -> str:
+    """The id of the job that a form with this key starts: the same however often it is sent."""
+    start = f"{visitor_of(request)} {key or secrets.token_hex(16)}"
+    return salted_hmac("jobs.start", start, algorithm="sha256").hexdigest()[:32]
+
+
 @never_cache
-@require_GET
+@require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """The button, and this visitor's recent jobs."""
-    jobs = Job.objects.owned_by(visitor_of(request))[:RECENT]
-    stuck = default_task_backend.is_stuck()
-    context = {"cards": [Card(job) for job in jobs], "mine": True, "stuck": stuck}
+    """The button, and this visitor's jobs."""
+    jobs = Paginator(Job.objects.owned_by(visitor_of(request)), RECENT)
+    page = jobs.get_page(request.GET.get("page"))
+    cards = [Card(job) for job in page]
+    refresh = any(card.is_open for card in cards)
+    context = {"cards": cards, "page": page, "refresh": refresh, "key": secrets.token_hex(16)}
+    is_stuck = default_task_backend.is_stuck()
+    context |= {"stuck": is_stuck, "version": version_of(cards, is_stuck)}
     return render(request, "jobs/index.html", context)
 
 
 @require_POST
 async def start_job(request: HtmxRequest) -> HttpResponse:
-    """Enqueue the task, and show what came of it."""
-    task = long_task.using(owner=visitor_of(request))
+    """Enqueue the task, and show what came of it. A form that comes twice starts one job."""
+    job_id = job_id_for(request, request.POST.get("key", ""))
+    task = long_task.using(owner=visitor_of(request), job_id=job_id)
     return await show_published(request, task.aenqueue(target_for(request)))
+
+
+@never_cache
+@require_GET
+async def started_job(request: HtmxRequest) -> HttpResponse:
+    """The job that a form has started whose answer was lost; 204 if it has started none."""
+    job_id = job_id_for(request, request.GET.get("key", ""))
+    if job := await Job.objects.filter(id=job_id).afirst():
+        return render(request, "jobs/index.html#started", started(job))
+    return HttpResponse(status=204)
 
 
 @require_POST
@@ -77,38 +101,59 @@ async def publish_again(request: HtmxRequest, job_id: str) -> HttpResponse:
     """Publish the message of a job that was not sent, or a new one for a job that has ended."""
     own = Job.objects.owned_by(visitor_of(request)).filter(status__in=Job.PUBLISHABLE)
     if not (job := await own.filter(id=job_id).afirst()):
-        return redirect_after_post("job_detail", job_id)
+        return await show_changed(request, job_id)
     publishing = task_backends[job.backend].apublish(job, task_of(job))
     return await show_published(request, publishing, job)
 
 
 async def show_published(
-    request: HtmxRequest, publishing: Awaitable[JobResult], job: Job | None = None
+    request: HtmxRequest, publishing: Awaitable[JobResult], again: Job | None = None
 ) -> HttpResponse:
-    """Wait for the queue: the partial for htmx, a redirect for everybody else."""
+    """Wait for the queue: partials for htmx, a redirect for everybody else."""
     failure = ""
     try:
-        job = (await publishing).job
+        job: Job | None = (await publishing).job
     except PublishError as error:
-        job, failure = error.job or job, str(error)
+        job, failure = error.job or again, str(error)
     except DatabaseError:
         logger.exception("cannot save a job")
-        failure = "The database did not answer. Try again in a moment."
-    context = {"card": Card(job) if job else None, "mine": True, "failure": failure}
+        job, failure = again, "The database did not answer. Try again in a moment."
+    if again:
+        return await show_changed(request, again.id, failure)
     if request.htmx:
-        return render(request, "jobs/index.html#started", context)
+        return render(request, "jobs/index.html#started", started(job, failure))
     if not job:
-        return render(request, "jobs/index.html", context, status=503)
+        return render(request, "jobs/index.html", started(job, failure), status=503)
     return redirect_after_post("job_detail", job.id)
 
 
+def started(job: Job | None, failure: str = "") -> dict[str, Any]:
+    """What the page shows of a form that was sent: the job, why it failed, the next form's key."""
+    card = Card(job) if job else None
+    failure = failure or (job.error if job and not job.messages else "")
+    return {"card": card, "failure": failure, "key": secrets.token_hex(16)}
+
+
+async def show_changed(request: HtmxRequest, job_id: str, failure: str = "") -> HttpResponse:
+    """Show what has become of a job: in place for htmx, on its own page for everybody else."""
+    path = reverse("job_detail", args=[job_id])
+    if not request.htmx:
+        return redirect_after_post(path)
+    job = await aget_object_or_404(Job, id=job_id)
+    if request.htmx.current_url_abs_path == path:
+        context = await detail(job, visitor_of(request)) | {"failure": failure, "news": True}
+        return render(request, "jobs/job.html#detail", context)
+    cards = [Card(job, mine=job.owner == visitor_of(request))]
+    return HttpResponse(row_news(request, cards, failure=failure))
+
+
 @require_POST
-async def cancel_job(request: HttpRequest, job_id: str) -> HttpResponse:
+async def cancel_job(request: HtmxRequest, job_id: str) -> HttpResponse:
     """Cancel a job of the visitor's, unless it runs or has ended."""
     job = await Job.objects.owned_by(visitor_of(request)).filter(id=job_id).afirst()
     if job and not await task_backends[job.backend].acancel(job):
         logger.info("too late to cancel", extra={"job": job_id})
-    return redirect_after_post("job_detail", job_id)
+    return await show_changed(request, job_id)
 
 
 def redirect_after_post(name: str, *args: str) -> HttpResponse:
@@ -119,67 +164,35 @@ def redirect_after_post(name: str, *args: str) -> HttpResponse:
 
 
 @never_cache
-@require_GET
+@require_safe
 async def job_detail(request: HttpRequest, job_id: str) -> HttpResponse:
-    """A job's page with its timeline, or the same facts as JSON.
+    """A job's page with its history, or the same facts as JSON.
 
     Whoever knows the URL may look: the id in it cannot be guessed.
     """
     job = await aget_object_or_404(Job, id=job_id)
     if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
         return JsonResponse(as_json(job))
-    return render(request, "jobs/job.html", await detail(request, job))
+    return render(request, "jobs/job.html", await detail(job, visitor_of(request)))
 
 
-@never_cache
-@require_GET
-async def job_status(request: HttpRequest, job_id: str) -> HttpResponse:
-    """The job's partial, which asks again until the job has ended.
+@live(lambda request: [f"jobs:{visitor_of(request)}"])
+async def job_changes(request: HttpRequest, since: str) -> News | None:
+    """The rows of this visitor's jobs, or of those of one task, that have changed."""
+    jobs = Job.objects.owned_by(visitor_of(request))
+    if task := request.GET.get("task"):
+        jobs = jobs.filter(task=task)
+    cards = [
+        Card(job, await attempts_at(job) if is_quiet(job) else []) async for job in jobs[:RECENT]
+    ]
+    return await list_news(request, since, cards)
 
-    `?seen=` is what the page has announced already; something new is announced once.
-    """
+
+@live(lambda request, job_id: [f"job:{job_id}"])
+async def job_detail_changes(request: HttpRequest, since: str, job_id: str) -> News | None:
+    """The parts of a job's page, if anything has changed."""
     job = await aget_object_or_404(Job, id=job_id)
-    if "timeline" in request.GET:
-        context, partial = await detail(request, job), "jobs/job.html#detail"
-    else:
-        card = Card(job, await attempts_at(job) if is_quiet(job) else [])
-        context, partial = await context_of(request, card), "jobs/index.html#job"
-    seen = request.GET.get("seen") == context["card"].version
-    context["announce"] = context["card"].is_news and not seen
-    return render(request, partial, context)
-
-
-async def context_of(request: HttpRequest, card: Card) -> dict[str, Any]:
-    """What every page that shows one job has to know."""
-    mine = card.job.owner == visitor_of(request)
-    stuck = not card.job.has_ended and await sync_to_async(default_task_backend.is_stuck)()
-    return {"card": card, "mine": mine, "stuck": stuck}
-
-
-async def attempts_at(job: Job) -> list[Attempt]:
-    """The queue's attempts at a job that should have begun by now but has not."""
-    try:
-        attempts: list[Attempt] = await task_backends[job.backend].attempts(job)
-    except PublishError:
-        return []
-    return attempts
-
-
-async def detail(request: HttpRequest, job: Job) -> dict[str, Any]:
-    """What a job's own page shows: the card and the timeline."""
-    attempts: list[Attempt] = []
-    unknown = ""
-    try:
-        attempts = await task_backends[job.backend].attempts(job)
-    except PublishError as error:
-        unknown = str(error)
-    return await context_of(request, Card(job, attempts)) | {
-        "timeline": timeline(job, attempts),
-        "attempts_unknown": unknown,
-        "catcher_url": "" if settings.LONG_TASK_TARGET_URL else target_of(job),
-    }
-
-
-def target_of(job: Job) -> str:
-    """Where a job's requests can be seen."""
-    return str(job.args[0]) if job.task == long_task.module_path and job.args else ""
+    context = await detail(job, visitor_of(request)) | {"news": True}
+    if is_same(context["version"], since):
+        return None
+    return News(render_to_string("jobs/job.html#detail", context, request), context["version"])

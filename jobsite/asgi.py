@@ -21,9 +21,12 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
+from django.template.loader import render_to_string
 from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
+from broker.retention import keep_sweeping
+from live.reader import reader
 
 
 class Site(ASGIHandler):
@@ -36,7 +39,7 @@ class Site(ASGIHandler):
     """
 
     dispatcher: Dispatcher | None = None
-    unsent: asyncio.Task[None] | None = None
+    background: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -61,9 +64,7 @@ class Site(ASGIHandler):
         try:
             await self.handle(scope, receive_limited, send)
         except RequestDataTooBig:
-            headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": b'{"error": "body too large"}'})
+            await refuse_body(scope, receive, send)
 
     async def lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Start the dispatcher when the server starts, and stop it when the server stops.
@@ -76,19 +77,38 @@ class Site(ASGIHandler):
         if settings.QSTASH_TOKEN and apps.is_installed("jobs"):
             from jobs.unsent import keep_publishing_unsent
 
-            self.unsent = asyncio.create_task(keep_publishing_unsent())
+            loops = [keep_publishing_unsent(), keep_sweeping()]  # no dispatcher does it
+            self.background = [asyncio.create_task(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self.unsent:
-            self.unsent.cancel()
+        for task in self.background:
+            task.cancel()
         if self.dispatcher:
             await self.dispatcher.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
     def drain(self) -> None:
-        """Claim no more messages: the server has been told to stop (see gunicorn.conf.py)."""
+        """Claim no more messages, end all streams: the server has been told to stop.
+
+        gunicorn waits for open connections; see gunicorn.conf.py.
+        """
+        reader.stop()
         if self.dispatcher:
             self.dispatcher.stop_claiming()
+
+
+async def refuse_body(scope: Any, receive: Any, send: Any) -> None:
+    """Answer 413. A browser gets a page, and is heard out first: it shows no answer before."""
+    kind, body = b"application/json", b'{"error": "body too large"}'
+    if any(name == b"accept" and b"text/html" in value for name, value in scope["headers"]):
+        left, message = settings.LARGEST_REQUEST * 4, {"more_body": True}
+        while message.get("more_body") and left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+        kind, body = b"text/html; charset=utf-8", render_to_string("413.html").encode()
+    headers = [(b"content-type", kind), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 # Old connections are closed at the end of each request. Closing them at its start as well

@@ -10,6 +10,7 @@ from jobsite.settings import flag
 INSTALLED_APPS = ["broker"]
 MIDDLEWARE = []
 ROOT_URLCONF = "jobsite.broker_urls"
+SWEEPS = []
 # The queue runs no tasks itself.
 TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
 # A client needs a token, whatever name it calls the host by.

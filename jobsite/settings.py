@@ -10,7 +10,7 @@ import hmac
 import secrets
 from os import environ as env
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -29,12 +29,12 @@ def flag(name: str, default: bool = False) -> bool:
     raise ImproperlyConfigured(f"{name}={word!r} is not a yes or no. Use 1 or 0.")
 
 
-def number(name: str, default: int) -> int:
-    """Read a whole number, at least 1."""
+def number(name: str, default: int, least: int = 1) -> int:
+    """Read a whole number."""
     text = env.get(name, "").strip() or str(default)
-    if text.isascii() and text.isdigit() and int(text) >= 1:
+    if text.isascii() and text.isdigit() and int(text) >= least:
         return int(text)
-    raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of at least 1.")
+    raise ImproperlyConfigured(f"{name}={text!r} is not a whole number of at least {least}.")
 
 
 def url(name: str, default: str = "") -> str:
@@ -60,6 +60,30 @@ def pairs(name: str) -> list[tuple[str, str]]:
         if not (key and equals and value):
             raise ImproperlyConfigured(f"{name} must be `name=value` pairs, not {key!r}.")
     return [(key, value) for key, _, value in found]
+
+
+def mailer(server: str) -> dict[str, object]:
+    """Read smtp://user:password@host:port as one of Django's MAILERS; empty: mails are printed.
+
+    `smtp` begins in the clear and must switch to TLS, `smtps` speaks TLS from the first byte,
+    `smtp+plain` never does: for a server on the same machine.
+    """
+    if not server:
+        return {"BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    try:
+        parts = urlsplit(server)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"smtp", "smtps", "smtp+plain"}:
+        raise ImproperlyConfigured(
+            "EMAIL_URL is not a mail server's, such as smtp://user:password@mail.example.com:587"
+        )
+    options: dict[str, object] = {"host": host, "port": port, "timeout": 10}
+    options |= {"use_tls": parts.scheme == "smtp", "use_ssl": parts.scheme == "smtps"}
+    if parts.username:
+        options |= {"username": unquote(parts.username), "password": unquote(parts.password or "")}
+    return {"BACKEND": "django.core.mail.backends.smtp.EmailBackend", "OPTIONS": options}
 
 
 def secret_key() -> str:
@@ -123,6 +147,31 @@ if not QSTASH_TOKEN:
 # Where the ten requests go. Empty: each visitor's own bin of this site's catcher.
 LONG_TASK_TARGET_URL = url("LONG_TASK_TARGET_URL")
 
+# The e-mail example. Its mails are printed in development; in production they need a server,
+# as whoever names one agrees that visitors send mail through it.
+EMAIL_URL = env.get("EMAIL_URL", "").strip()
+MAIL_IS_ON = DEBUG or bool(EMAIL_URL)
+MAILERS = {"default": mailer(EMAIL_URL)} if MAIL_IS_ON else {}
+DEFAULT_FROM_EMAIL = env.get("DEFAULT_FROM_EMAIL", "").strip() or "jobs@localhost"
+if EMAIL_URL and DEFAULT_FROM_EMAIL == "jobs@localhost":
+    raise ImproperlyConfigured(
+        "DEFAULT_FROM_EMAIL is not set. With EMAIL_URL, set it to the address that mails come from."
+    )
+# All visitors together.
+EMAIL_MOST_A_DAY = number("EMAIL_MOST_A_DAY", 200)
+
+# How many open pages a process tells at once what has changed. Further ones ask every now and
+# then, as all do if this is 0.
+LIVE_STREAMS = number("LIVE_STREAMS", 2000, least=0)
+# The site's own data: what is kept, and for how long. The queue's sweep deletes the rest.
+JOB_DAYS = number("JOB_DAYS", 14)
+JOBS_PER_VISITOR = number("JOBS_PER_VISITOR", 1000)
+CATCHER_DAYS = number("CATCHER_DAYS", 7)
+CATCHER_MEGABYTES = number("CATCHER_MEGABYTES", 256)
+SWEEPS = ["jobs.retention.sweep", "catcher.retention.sweep"]
+# Says whether the signature of a caught request fits: the catcher itself has no keys.
+CATCHER_VERIFIER = "jobsite.verdicts.verdict"
+
 # The embedded queue. Its HTTP interface is open to anyone with an account's token. The site's
 # own account is called `site`. No account sees another's data.
 BROKER_TOKEN = env.get("BROKER_TOKEN", "").strip() or derived("broker token")
@@ -172,18 +221,26 @@ BROKER_CANCEL_COUNTS = flag("BROKER_CANCEL_COUNTS")
 # RUN_DISPATCHER=0 where `manage.py run_dispatcher` runs in a process of its own.
 RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and not QSTASH_TOKEN
 
+# The queue's pages: open in development, else for whoever knows this password; without one, off.
+CONSOLE_PASSWORD = env.get("CONSOLE_PASSWORD", "").strip()
+CONSOLE_OPEN = DEBUG and not CONSOLE_PASSWORD
+
 INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_htmx",
     "jobs",
     "broker",
     "catcher",
+    "live",
+    "recipes",
+    "console",
 ]
 
 # All of these run on the event loop; jobsite/middleware.py says why.
 MIDDLEWARE = [
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
+    "jobsite.middleware.GZipMiddleware",
     "jobsite.middleware.ContentSecurityPolicyMiddleware",
     "jobsite.middleware.SessionMiddleware",
     "jobsite.middleware.CsrfViewMiddleware",
@@ -203,7 +260,10 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
-            "context_processors": ["django.template.context_processors.request"],
+            "context_processors": [
+                "django.template.context_processors.request",
+                "jobs.queue_status.context_processor",
+            ],
             "builtins": ["django.templatetags.static", "django_htmx.templatetags.django_htmx"],
         },
     },
@@ -246,6 +306,8 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    # The image example's uploads. Any storage will do that all processes reach.
+    "uploads": {"BACKEND": "recipes.storage.DatabaseStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
@@ -262,6 +324,8 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 # Django looks for its own middleware by name and does not find the subclasses used here, so
 # these three warnings would be wrong. tests/test_middleware.py tests the subclasses.
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
+# A site may do without a mail server: the e-mail example says so on its page.
+SILENCED_SYSTEM_CHECKS += ["mail.W001"]
 
 # Nothing from another origin, nothing inline.
 SECURE_CSP = {
@@ -297,6 +361,6 @@ LOGGING = {
     }
     | {
         name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}
-        for name in ["jobs", "broker", "catcher", "groupcommit"]
+        for name in ["jobs", "broker", "catcher", "console", "groupcommit", "live", "recipes"]
     },
 }

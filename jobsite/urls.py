@@ -6,7 +6,9 @@ from jobsite.health import healthz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
+    path("", include("recipes.urls")),  # first: its /api/… are not tasks
     path("", include("jobs.urls")),
+    path("queue/", include("console.urls")),
     path("catcher/", include("catcher.urls")),
     path("v2/", include("broker.urls")),
 ]

@@ -1,9 +1,20 @@
 """The entry point of the servers. Its limit of a body is tested in test_servers.py."""
 
+import asyncio
+import threading
+
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
 from jobsite.asgi import Site
+
+swept = threading.Event()
+
+
+def sweep(now: int) -> bool:
+    """Another app's sweep; the writer's thread calls it."""
+    swept.set()
+    return False
 
 
 async def test_server_starts_and_ends_without_a_dispatcher(settings):
@@ -12,6 +23,19 @@ async def test_server_starts_and_ends_without_a_dispatcher(settings):
     for event in ("startup", "shutdown"):
         await server.send_input({"type": f"lifespan.{event}"})
         assert await server.receive_output() == {"type": f"lifespan.{event}.complete"}
+    await server.wait()
+
+
+async def test_hosted_site_sweeps_though_it_has_no_dispatcher(settings, transactional_db):
+    settings.RUN_DISPATCHER, settings.QSTASH_TOKEN = False, "token"
+    settings.TASKS = {"default": {"BACKEND": "jobs.backends.HostedQueue"}}
+    settings.SWEEPS = [f"{__name__}.sweep"]
+    server = ApplicationCommunicator(Site(), {"type": "lifespan"})
+    await server.send_input({"type": "lifespan.startup"})
+    await server.receive_output()
+    assert await asyncio.to_thread(swept.wait, 30)
+    await server.send_input({"type": "lifespan.shutdown"})
+    await server.receive_output()
     await server.wait()
 
 

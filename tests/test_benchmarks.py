@@ -1,5 +1,6 @@
 """The benchmarks as programs: what they say, and what they leave behind."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -35,3 +36,11 @@ def test_interrupted_benchmark_leaves_no_process_behind(number):
         program.send_signal(number)
     assert program.returncode != 0
     eventually(lambda: all(map(is_gone, started)), what="their end")
+
+
+def test_pages_that_are_open_are_told_of_every_step():
+    command = [sys.executable, "benchmarks/live_pages.py", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| steps +\| +\d+", done.stdout)
+    assert re.search(r"\| events to pages that had no job +\| +0\.000", done.stdout)

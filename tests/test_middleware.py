@@ -1,15 +1,19 @@
 """The middleware runs on the event loop, and none of it holds a thread."""
 
 import asyncio
+import gzip
 import json
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
-from django.test import AsyncClient, AsyncRequestFactory, Client
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.utils.module_loading import import_string
 
 from broker.signing import sign
@@ -17,6 +21,7 @@ from jobs.interface import new_job
 from jobs.models import Job
 from jobs.tasks import long_task
 from jobsite.asgi import application
+from jobsite.middleware import LARGEST_COMPRESSED, GZipMiddleware
 
 WAITING = 40
 
@@ -148,6 +153,57 @@ def test_visitors_session_is_one_cookie_that_scripts_cannot_read(client, db):
     client.get("/")
     cookie = client.cookies["sessionid"]
     assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
+
+
+GZIP = {"Accept-Encoding": "gzip"}
+
+
+def answered(path: str, response: Any, method: str = "GET", **headers: str) -> Any:
+    """The response of a view as the compressing middleware lets it go."""
+    middleware = GZipMiddleware(lambda request: response)
+    request = RequestFactory().generic(method, path, headers=GZIP | headers)
+    return middleware(request)
+
+
+def test_page_is_compressed_for_a_browser_that_accepts_it(client, db):
+    plain, packed = client.get("/"), client.get("/", headers=GZIP)
+    assert "Content-Encoding" not in plain
+    assert packed["Content-Encoding"] == "gzip"
+    assert packed["Content-Length"] == str(len(packed.content))
+    assert b"Start Background Job" in gzip.decompress(packed.content)
+    assert "Accept-Encoding" in packed["Vary"] and "Accept-Encoding" in plain["Vary"]
+
+
+async def test_page_is_compressed_on_the_loop_too(transactional_db):
+    packed = await AsyncClient().get("/", headers=GZIP)
+    assert b"Start Background Job" in gzip.decompress(packed.content)
+
+
+def test_length_of_a_page_varies_so_that_it_betrays_nothing():
+    lengths = {len(answered("/", HttpResponse("a page" * 100)).content) for _ in range(40)}
+    assert len(lengths) > 5
+
+
+@pytest.mark.parametrize("path", ["/api/long-task", "/v2/messages"])
+def test_answers_to_programs_are_not_compressed(path):
+    response = answered(path, HttpResponse("an answer" * 100))
+    assert "Content-Encoding" not in response
+
+
+def test_stream_is_passed_on_piece_by_piece_as_it_comes():
+    def events() -> Iterator[bytes]:
+        yield b"data: first\n\n" * 50
+        pytest.fail("the second piece was asked for before the first was sent")
+
+    stream = StreamingHttpResponse(events(), content_type="text/event-stream")
+    response = answered("/jobs/changes", stream)
+    assert "Content-Encoding" not in response
+    assert next(iter(response.streaming_content)) == b"data: first\n\n" * 50
+
+
+def test_huge_page_does_not_hold_up_the_event_loop():
+    response = answered("/", HttpResponse(b"x" * (LARGEST_COMPRESSED + 1)))
+    assert "Content-Encoding" not in response
 
 
 def test_every_answer_guards_itself(client, db):

@@ -11,6 +11,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 
 from harness.processes import ROOT, site
+from harness.waiting import eventually
 
 PAGE = (ROOT / "docs/operations.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -18,7 +19,7 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 OURS = [command for command in COMMANDS if "uv run " in command]
 LOG = PAGE.partition("## The log")[2].partition("\n## ")[0]
 TEXTS = re.findall(r"^\| `(.+?)` \| (\w+) \|", LOG, re.MULTILINE)
-PACKAGES = ("broker", "groupcommit", "jobs")
+PACKAGES = ("broker", "groupcommit", "jobs", "live")
 # These are set for gunicorn and by the tests' own machinery.
 OTHERS_VARIABLES = {"CI", "FORWARDED_ALLOW_IPS", "GET", "HEAD", "POST", "SIGKILL", "SIGTERM"}
 
@@ -86,7 +87,10 @@ def test_site_goes_live_as_it_is_printed_and_answers_the_health_check(tmp_path):
         assert last == "uv run gunicorn"
         running.start_web()
         url = check.replace("127.0.0.1:8000", f"127.0.0.1:{running.port}")
-        assert '"dispatcher": "ok"' in run(shlex.split(url), running.environment).stdout
+        eventually(
+            lambda: '"dispatcher": "ok"' in run(shlex.split(url), running.environment).stdout,
+            what="the first sign of life",
+        )
 
 
 def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -21,11 +21,17 @@ PLACE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 FOLDERS = [
+    "console",
+    "live",
+    "recipes",
     "broker",
     "catcher",
+    "console",
     "groupcommit",
     "jobs",
     "jobsite",
+    "live",
+    "recipes",
     "static",
     "staticfiles",
     "templates",

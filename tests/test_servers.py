@@ -9,7 +9,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from harness.processes import ROOT, site
+from harness.processes import ROOT, START_SECONDS, site
 from harness.sink import Sink
 from harness.waiting import eventually
 
@@ -44,12 +44,45 @@ def test_dev_reloads_when_code_changes_and_the_job_goes_on(tmp_path, sink):
         assert visitor.until("succeeded")["steps_done"] == 10
 
 
-def test_dev_on_a_taken_port_says_so(tmp_path, sink):
+@pytest.mark.parametrize("reloading", [[], ["--noreload"]], ids=["reloading", "once"])
+def test_dev_on_a_taken_port_names_it_and_the_remedy(tmp_path, sink, reloading):
+    port = int(sink.url.rpartition(":")[2].strip("/"))
     with site(tmp_path) as running:
-        port = sink.url.rpartition(":")[2].strip("/")
-        process = running.start("manage.py", "dev", "--port", port, "--noreload", DEBUG="1")
-        assert process.wait(timeout=20) == 1
-        assert "already in use" in running.log.read_text()
+        process = running.start("manage.py", "dev", "--port", str(port), *reloading, DEBUG="1")
+        assert process.wait(timeout=START_SECONDS) == 1
+        said = running.log.read_text()
+    assert said == (
+        f"Error: port {port} is taken by another program. "
+        f"Choose another one: manage.py dev --port {port + 1}\n"
+    )
+
+
+def test_first_screen_of_dev_has_the_address_and_nothing_to_skip(tmp_path):
+    with site(tmp_path) as running:
+        start_dev(running)
+        log = eventually(
+            lambda: "dispatcher started" in (text := running.log.read_text()) and text,
+            what="the dispatcher's start",
+        )
+    lines = [line for line in log.splitlines() if "dispatcher started" not in line]
+    assert lines[0] == f"Open {running.url}/ and click. Queue: embedded. Stop with Ctrl-C."
+    assert lines[1].startswith(f"For curl and other apps: QSTASH_URL={running.url} QSTASH_TOKEN=")
+    assert not [line for line in lines[2:] if "GET /healthz" not in line]
+
+
+def test_dev_without_a_dispatcher_says_so(tmp_path):
+    with site(tmp_path, RUN_DISPATCHER="0") as running:
+        start_dev(running)
+        said = running.log.read_text()
+    assert "The dispatcher is switched off (RUN_DISPATCHER=0)" in said
+    assert "manage.py run_dispatcher" in said
+
+
+def test_dev_still_runs_the_system_checks(tmp_path):
+    with site(tmp_path, QSTASH_TOKEN="token") as running:
+        process = running.start("manage.py", "dev", "--noreload", DEBUG="1", PUBLIC_URL="")
+        assert process.wait(timeout=START_SECONDS) == 1
+        assert "SystemCheckError" in running.log.read_text()
 
 
 def test_ten_requests_reach_the_target_half_a_second_apart(tmp_path, sink):

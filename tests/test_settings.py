@@ -161,6 +161,53 @@ def test_further_accounts_have_tokens_and_keys_of_their_own(read):
     assert len({account["current"] for account in accounts.values()}) == 3
 
 
+SENDER = {"DEFAULT_FROM_EMAIL": "jobs@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        (
+            "smtp://us%40er:pass%2Fword@mail.example.com:2525",
+            {
+                "host": "mail.example.com",
+                "port": 2525,
+                "username": "us@er",
+                "password": "pass/word",
+                "use_tls": True,
+                "use_ssl": False,
+            },
+        ),
+        ("smtps://mail.example.com", {"port": None, "use_tls": False, "use_ssl": True}),
+        ("smtp+plain://localhost:25", {"port": 25, "use_tls": False, "use_ssl": False}),
+    ],
+)
+def test_email_url_names_the_mail_server(read, url, options):
+    settings = read(EMAIL_URL=url, **SENDER)
+    given = settings["MAILERS"]["default"]["OPTIONS"]
+    assert options.items() <= given.items()
+    assert (given["timeout"], settings["MAIL_IS_ON"]) == (10, True)
+
+
+def test_without_a_mail_server_mails_are_printed_in_development_and_off_otherwise(read):
+    settings = read(DEBUG="1")
+    assert settings["MAIL_IS_ON"]
+    assert "console" in settings["MAILERS"]["default"]["BACKEND"]
+    settings = read()
+    assert (settings["MAIL_IS_ON"], settings["MAILERS"]) == (False, {})
+
+
+@pytest.mark.parametrize("url", ["mail.example.com", "https://mail.example.com", "smtp://a:b"])
+def test_wrong_mail_server_is_refused_without_telling_its_password(read, url):
+    with pytest.raises(ImproperlyConfigured, match="EMAIL_URL is not a mail server's"):
+        read(EMAIL_URL=url, **SENDER)
+
+
+def test_mail_server_needs_a_sender(read):
+    with pytest.raises(ImproperlyConfigured, match="DEFAULT_FROM_EMAIL is not set"):
+        read(EMAIL_URL="smtp://mail.example.com")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "text"),
     [
@@ -305,7 +352,7 @@ def test_example_begins_with_what_the_tutorial_needs():
 def test_settings_are_the_only_reader_of_the_environment():
     readers = [
         file.relative_to(ROOT).as_posix()
-        for folder in ("jobsite", "jobs", "broker", "catcher", "groupcommit")
+        for folder in ("jobsite", "jobs", "broker", "catcher", "groupcommit", "recipes")
         for file in (ROOT / folder).rglob("*.py")
         # `os.environ |` reads no variable: it passes all of them on to a child process.
         if re.search(r"getenv|\benviron\b(?!\.setdefault| \|)", file.read_text())

@@ -9,7 +9,7 @@ import pytest
 
 from harness.processes import ROOT
 
-PACKAGES = ("broker", "catcher", "groupcommit", "jobs", "jobsite")
+PACKAGES = ("broker", "catcher", "console", "groupcommit", "jobs", "jobsite", "live", "recipes")
 MODULES = [
     file
     for package in PACKAGES
@@ -109,3 +109,8 @@ def test_jobs_are_kept_without_sql_text(file):
     called = {n.func.attr for n in nodes if isinstance(n, ast.Call) and hasattr(n.func, "attr")}
     assert [text for text in texts if SQL.match(text)] == []
     assert not called & {"raw", "cursor", "RawSQL", "extra"}
+
+
+def test_live_pages_know_nothing_of_what_they_show():
+    rooms = ("broker", "catcher", "console", "jobs", "recipes")
+    assert [file for room in rooms for file in imports("live", room)] == []

@@ -1,4 +1,4 @@
-"""A message's way, from the click until the page stops asking. See the README."""
+"""A message's way, from the click until the page knows its end. See the README."""
 
 import re
 
@@ -32,9 +32,11 @@ async def test_a_messages_way_from_the_click_to_the_end(async_client, transactio
         assert (job.status, job.message_id) == ("queued", message.message_id)
         assert message.url == "http://testserver/api/long-task"
 
-        # The page asks how the job is doing, and is told to ask again.
-        (url,) = re.findall(r'hx-get="([^"]+)"', page.text)
-        assert "hx-trigger" in (await async_client.get(url)).text
+        # The page asks what has changed, and then whether anything has changed since.
+        home = (await async_client.get("/")).text
+        (url,) = re.findall(r'data-live="([^"]+)"', home)
+        (version,) = re.findall(r'data-live="[^"]+" data-version="([^"]+)"', home)
+        assert (await async_client.get(url, {"since": version})).status_code == 204
 
         # The dispatcher claims the message, signs it and posts it to /api/long-task, which
         # checks the signature, claims the job and makes the ten requests.
@@ -50,7 +52,8 @@ async def test_a_messages_way_from_the_click_to_the_end(async_client, transactio
     assert (message.state, message.due_at) == ("DELIVERED", None)
     assert await Dispatcher(deliver).run_once() == 0
 
-    # The page has no polling attributes any more, so polling stops.
-    partial = (await async_client.get(url)).text
-    assert "succeeded" in partial
-    assert not re.search("hx-get|hx-trigger", partial)
+    # The page is told of it once, and that nothing has changed since.
+    news = await async_client.get(url, {"since": version})
+    assert "succeeded" in news.text
+    later = await async_client.get(url, {"since": news["Live-Version"]})
+    assert later.status_code == 204

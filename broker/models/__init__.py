@@ -9,7 +9,7 @@ from broker.models.accounts import SigningKeys
 from broker.models.lanes import FlowControl, Lane, Queue
 from broker.models.log import DeadLetter, Event
 from broker.models.message import CLAIMED_STATES, FINAL_STATES, WAITING_STATES, Message, Row, State
-from broker.models.pulse import Pulse, queue_is_stuck, remove_stale_pulses
+from broker.models.pulse import Pulse, dispatcher_is_alive, queue_is_stuck, remove_stale_pulses
 from broker.models.schedules import Schedule
 from broker.models.url_groups import Endpoint, UrlGroup
 
@@ -30,6 +30,7 @@ __all__ = [
     "SigningKeys",
     "State",
     "UrlGroup",
+    "dispatcher_is_alive",
     "queue_is_stuck",
     "remove_stale_pulses",
 ]

@@ -132,6 +132,30 @@ class Message(models.Model):
                 condition=Q(flow_control_key__isnull=False, expires_at__isnull=True),
                 name="limited",
             ),
+            # For lists, newest first: of all messages, of a queue, a schedule, those with labels,
+            # those that failed or were cancelled. The account is last, so that SQLite does not
+            # take one of these where only the account is given, and a better one is there.
+            models.Index(fields=["created_at", "id", "account"], name="messages_by_age"),
+            models.Index(
+                fields=["queue_name", "created_at", "id", "account"],
+                condition=Q(queue_name__isnull=False),
+                name="messages_of_queue",
+            ),
+            models.Index(
+                fields=["schedule_id", "created_at", "id", "account"],
+                condition=Q(schedule_id__gt=""),
+                name="messages_of_schedule",
+            ),
+            models.Index(
+                fields=["created_at", "id", "account", "labels"],
+                condition=Q(labels__gt=""),
+                name="labelled_messages",
+            ),
+            models.Index(
+                fields=["state", "created_at", "id", "account"],
+                condition=Q(state__in=["FAILED", "CANCELED"]),
+                name="ended_badly",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

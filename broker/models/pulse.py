@@ -20,6 +20,11 @@ class Pulse(models.Model):
         return self.dispatcher
 
 
+def dispatcher_is_alive(now: int, patience_ms: int = 10_000) -> bool:
+    """Return whether any dispatcher has shown a sign of life in the last 10 s."""
+    return Pulse.objects.filter(seen_at__gt=now - patience_ms).exists()
+
+
 def queue_is_stuck(now: int, patience_ms: int = 10_000) -> bool:
     """Return whether messages have been due for 10 s and no dispatcher is alive to claim them.
 
@@ -29,7 +34,7 @@ def queue_is_stuck(now: int, patience_ms: int = 10_000) -> bool:
         model._default_manager.filter(due_at__lte=now - patience_ms).exists()
         for model in (Message, Queue, FlowControl)
     )
-    return overdue and not Pulse.objects.filter(seen_at__gt=now - patience_ms).exists()
+    return overdue and not dispatcher_is_alive(now, patience_ms)
 
 
 def remove_stale_pulses(now: int, names: Collection[str] = ()) -> None:

@@ -1,15 +1,16 @@
-// What htmx leaves to the page: saying that the server cannot be reached, and keeping the
-// focus on the button. Polling itself goes on: htmx asks again at the next tick.
+// What htmx leaves to the page: saying that the server cannot be reached, finding a job whose
+// answer was lost, and keeping the focus on the button.
 (() => {
   const offline = () => document.getElementById("offline");
   const announce = (text) => {
     document.getElementById("announcement").textContent = text;
   };
-  const isStart = (event) => event.detail.elt.id === "start";
+  const isStart = (event) => ["start", "lab"].includes(event.detail.elt?.id);
 
   function lost(event) {
     if (isStart(event)) {
       failed("The server did not answer. Try again in a moment.");
+      find(event.detail.elt.elements.key.value);
     } else if (offline().hidden) {
       offline().hidden = false;
       announce("Connection lost.");
@@ -23,6 +24,23 @@
     notice.append(`Failed to start background job. ${reason}`);
     document.getElementById("result").replaceChildren(notice);
     announce(notice.lastChild.data);
+  }
+
+  // The answer to the form was lost. It may have started a job all the same: look for it, until
+  // the form is sent again. The same key starts no second one.
+  function find(key, tries = 5) {
+    const field = document.getElementById("key");
+    if (!tries || field?.value !== key) return;
+    setTimeout(async () => {
+      if (field.value !== key) return;
+      const url = `${document.getElementById("result").dataset.find}?key=${key}`;
+      const answer = await fetch(url, { headers: { "HX-Request": "true" } }).catch(() => null);
+      if (answer?.status === 200) {
+        htmx.swap("#result", await answer.text(), { swapStyle: "innerHTML" });
+      } else {
+        find(key, tries - 1);
+      }
+    }, 1000);
   }
 
   function refused(event) {
@@ -40,23 +58,133 @@
     }
   }
 
+  function back() {
+    if (offline().hidden) return;
+    offline().hidden = true;
+    announce("Connected again.");
+  }
+
   function answered(event) {
-    if (event.detail.successful && !offline().hidden) {
-      offline().hidden = true;
-      announce("Connected again.");
-    }
-    if (isStart(event)) {
+    if (event.detail.successful) back();
+    if (event.detail.elt.matches?.("form")) {
       // Disabling a button takes its focus away; give it back where nothing else took it.
       setTimeout(() => {
         if (document.activeElement === document.body) {
-          event.detail.elt.querySelector("button").focus();
+          event.detail.elt.querySelector("button")?.focus();
         }
       });
     }
   }
 
+  // live.js asks without htmx, and says here what came of it.
+  document.addEventListener("live:lost", (event) => lost({ detail: { elt: event.target } }));
+  document.addEventListener("live:back", () => back());
   document.addEventListener("htmx:sendError", lost);
   document.addEventListener("htmx:timeout", lost);
   document.addEventListener("htmx:responseError", refused);
   document.addEventListener("htmx:afterRequest", answered);
 })();
+
+// Moments in the visitor's zone, and buttons that copy an id; also in what htmx has just added.
+(() => {
+  function prepare(root) {
+    for (const time of root.querySelectorAll("time[datetime]:not([data-local], .countdown)")) {
+      const [day, clock] = new Date(time.dateTime).toLocaleString("sv").split(" "); // ISO 8601
+      time.textContent = "date" in time.dataset ? `${day} ${clock}` : clock;
+      time.dataset.local = "";
+    }
+    for (const button of root.querySelectorAll("button.copy[hidden]")) {
+      button.hidden = !navigator.clipboard; // there is none on a site without HTTPS
+      button.classList.toggle("useless", button.hidden);
+    }
+  }
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("button.copy");
+    if (!button) return;
+    const announcement = document.getElementById("announcement");
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+    } catch {
+      announcement.textContent = "The browser does not allow copying.";
+      return;
+    }
+    announcement.textContent = button.ariaLabel.replace(/^Copy/, "Copied");
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 2000);
+  });
+  document.addEventListener("htmx:load", (event) => prepare(event.detail.elt.parentElement ?? document));
+  prepare(document);
+})();
+
+// What has changed on a page comes as elements with ids and versions (data-version). Only those
+// with another version are replaced, so what is selected, focused or opened stays.
+(() => {
+  // The element in the place of `old`; a bar of steps shows every count on its way.
+  function replace(old, next) {
+    const [from, to] = [old, next].map((part) => part.querySelector("progress")?.value ?? NaN);
+    old.replaceWith(next);
+    htmx.process(next);
+    htmx.trigger(next, "htmx:load");
+    if (next.dataset.announce) announce(next);
+    if (to - from > 1) count(next, from + 1, to);
+  }
+
+  // "Job 0a1b2c3d: waiting for attempt 2 of 4 in 3 s: HTTP 500"
+  function announce(part) {
+    const words = part.cloneNode(true);
+    for (const icon of words.querySelectorAll(".icon")) icon.remove();
+    const text = `${part.dataset.announce}: ${words.textContent.replace(/\s+/g, " ").trim()}`;
+    document.getElementById("announcement").textContent = text;
+  }
+
+  function count(part, number, last) {
+    const bar = part.querySelector("progress");
+    if (!part.isConnected || !bar) return;
+    bar.value = number;
+    bar.nextElementSibling.textContent = `${number} of ${bar.max} steps done`;
+    if (number < last) setTimeout(count, 60, part, number + 1, last);
+  }
+
+  function merge(old, next) {
+    if (!("merge" in next.dataset)) {
+      if (old.dataset.version !== next.dataset.version) replace(old, next);
+      return;
+    }
+    const ids = new Set([...next.children].map((child) => child.id));
+    let before = null;
+    for (const part of [...next.children].filter((child) => child.id)) {
+      const same = document.getElementById(part.id);
+      if (same) {
+        merge(same, part);
+      } else if (before) {
+        before.after(part);
+      } else {
+        old.prepend(part);
+      }
+      before = document.getElementById(part.id);
+    }
+    for (const part of [...old.children].filter((child) => child.id && child.matches("li"))) {
+      if (!ids.has(part.id)) part.remove();
+    }
+  }
+
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const { fragment, target } = event.detail;
+    for (const next of fragment.querySelectorAll("[data-merge], [data-version]")) {
+      const old = fragment.contains(next) && document.getElementById(next.id);
+      if (!old) continue;
+      merge(old, next);
+      if (old === target) event.detail.shouldSwap = false;
+      if (fragment.contains(next)) next.remove();
+    }
+  });
+})();
+
+// Seconds that are left, counted down.
+setInterval(() => {
+  for (const time of document.querySelectorAll("time.countdown")) {
+    const left = Math.max(0, Math.ceil((new Date(time.dateTime) - Date.now()) / 1000));
+    if (time.textContent !== `${left} s`) time.textContent = `${left} s`;
+  }
+}, 250);

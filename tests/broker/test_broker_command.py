@@ -232,8 +232,11 @@ def test_whatever_is_not_the_queue_is_not_there(broker, path):
 
 
 def test_healthz_says_that_it_is_well(broker):
-    answer = requests.get(f"{broker.url}/healthz", timeout=5)
-    assert (answer.status_code, answer.json()["dispatcher"]) == (200, "ok")
+    def says_ok() -> bool:
+        answer = requests.get(f"{broker.url}/healthz", timeout=5)
+        return (answer.status_code, answer.json()["dispatcher"]) == (200, "ok")
+
+    eventually(says_ok, what="the dispatcher's first sign of life")
 
 
 def test_message_is_delivered_and_signed(broker, sink):

@@ -9,6 +9,7 @@ from broker.models import (
     Pulse,
     Queue,
     State,
+    dispatcher_is_alive,
     queue_is_stuck,
     remove_stale_pulses,
 )
@@ -61,6 +62,13 @@ def test_queue_of_a_dead_dispatcher_is_stuck(db):
     stored()
     Pulse.objects.create(dispatcher="one", seen_at=NOW)
     assert queue_is_stuck(NOW + 10_000)
+
+
+def test_dispatcher_is_alive_for_ten_seconds_after_each_sign_of_life(db):
+    assert not dispatcher_is_alive(NOW)
+    Pulse.objects.create(dispatcher="one", seen_at=NOW)
+    assert dispatcher_is_alive(NOW + 9_999)
+    assert not dispatcher_is_alive(NOW + 10_000)
 
 
 def test_queue_of_a_busy_dispatcher_is_not_stuck(db):

@@ -1,5 +1,7 @@
 """Forgetting: what is too old is deleted, a bounded number at a time."""
 
+import asyncio
+
 import pytest
 
 from broker import retention
@@ -15,6 +17,19 @@ def sweep(now: int) -> bool:
     [more] = retention.sweep([now])
     retention.sweep_lanes([now])
     return more
+
+
+SWEPT: list[int] = []
+
+
+def other_sweep(now: int) -> bool:
+    """Another app's: there is more twice, then no more."""
+    SWEPT.append(now)
+    return len(SWEPT) < 3
+
+
+def broken_sweep(now: int) -> bool:
+    raise ValueError("on fire")
 
 
 def over(**fields: object) -> Message:
@@ -86,3 +101,35 @@ def test_key_of_a_waiting_message_is_kept():
     publish(new_message(flow_control_key="k", flow_control={"rate": 1, "period": 1}))
     sweep(NOW + 4 * DAY_MS)
     assert FlowControl.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_other_apps_have_is_swept_too(settings):
+    settings.SWEEPS = [f"{__name__}.broken_sweep", f"{__name__}.other_sweep"]
+    SWEPT.clear()
+    assert await retention.sweep_all(NOW)
+    assert SWEPT == [NOW]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_sweep_that_fails_holds_up_no_other_and_is_logged(settings, caplog):
+    settings.SWEEPS = [f"{__name__}.broken_sweep"]
+    assert not await retention.sweep_all(NOW)
+    assert "cannot delete what is old, trying again" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_sweeping_goes_on_at_once_while_there_is_more(settings, monkeypatch):
+    settings.SWEEPS = [f"{__name__}.other_sweep"]
+    monkeypatch.setattr(retention, "SWEEP_AGAIN_SECONDS", 0)
+    SWEPT.clear()
+    sweeping = asyncio.create_task(retention.keep_sweeping(lambda: NOW))
+    while len(SWEPT) < 3:
+        await asyncio.sleep(0.01)
+    sweeping.cancel()
+    assert SWEPT == [NOW] * 3
+
+
+def test_sweeps_of_the_site_can_be_imported(settings):
+    for path in settings.SWEEPS:
+        retention.sweep_named(path)

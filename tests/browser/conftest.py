@@ -191,7 +191,7 @@ def record(page: Page) -> Callable[[], list[str]]:
       window.shown = [];
       const note = () => {
         for (const element of document.querySelectorAll(".state, .amount, #announcement")) {
-          const of = element.closest("[id]").id;
+          const of = element.id.replace(/^(state|amount)-/, "job-");
           const text = `${of}: ${element.textContent.replace(/\\s+/g, " ").trim()}`;
           if (!window.shown.includes(text)) window.shown.push(text);
         }
@@ -210,6 +210,7 @@ def execute(site: Site, sql: str, *values: Any) -> None:
 
 def paint(site: Site, job_id: str, **columns: Any) -> None:
     """Give a job another state."""
+    columns = {"changed_at": moment()} | columns
     names = ", ".join(f"{name} = ?" for name in columns)
     execute(site, f"UPDATE jobs_job SET {names} WHERE id = ?", *columns.values(), job_id)  # noqa: S608
 
@@ -235,9 +236,8 @@ def failed_with(text: str) -> dict[str, Any]:
 
 
 LONG_REASON = (
-    "step 4: Cannot connect to host "
-    "a-rather-long-host-name-that-nobody-would-choose-for-a-target.internal.example.com:8443 "
-    "ssl:default [Name or service not known]"
+    "step 4: there is no host called "
+    "a-rather-long-host-name-that-nobody-would-choose-for-a-target.internal.example.com:8443"
 )
 
 
@@ -247,6 +247,7 @@ def states() -> dict[str, dict[str, Any]]:
     failed_once = failed_with("step 4: HTTP 500")
     return {
         "queued": {"status": "queued"},
+        "scheduled": {"status": "queued", "run_after": moment(900)},
         "running": begun | {"status": "running"},
         "waiting": begun | failed_once | {"status": "waiting", "next_attempt_at": moment(900)},
         "giving_up": begun

@@ -13,7 +13,7 @@ SCHEMES = ["light", "dark"]
 
 def calm(page: Page) -> Page:
     """Let the cards be: no news of any job from here on."""
-    page.context.route("**/status?*", lambda route: route.fulfill(status=204))
+    page.context.route("**/changes?*", lambda route: route.fulfill(status=204))
     with page.expect_response(lambda response: response.status == 204):
         pass
     return page
@@ -56,10 +56,14 @@ def test_button_is_white_on_green_with_enough_contrast(
 def test_words_of_every_state_have_enough_contrast(browse: Browse, gallery: Gallery, scheme: str):
     page = calm(browse(gallery.url, color_scheme=scheme, storage_state=gallery.storage_state))
     for job_id in gallery.jobs.values():
-        card = page.locator(f"#job-{job_id}")
-        ground = colour(card, "backgroundColor")
-        for part in (".state .icon", ".state strong", ".amount span", ".link time"):
-            assert contrast(colour(card.locator(part), "color"), ground) >= 4.5
+        row = page.locator(f"#job-{job_id}")
+        list_ground = colour(page.locator("#jobs"), "backgroundColor")
+        pill = row.locator(".pill:not(.cancelled)")
+        ground = colour(pill, "backgroundColor") if pill.count() else list_ground
+        for part in (".pill .icon", ".pill strong"):
+            assert contrast(colour(row.locator(part), "color"), ground) >= 4.5
+        for part in (".amount span", ".link time", ".says"):
+            assert contrast(colour(row.locator(part), "color"), list_ground) >= 4.5
 
 
 def test_dark_scheme_is_dark(browse: Browse, gallery: Gallery):
@@ -79,6 +83,7 @@ def test_every_state_is_an_icon_and_a_word(browse: Browse, gallery: Gallery):
     }
     assert told == {
         ("◷", "queued"),
+        ("◷", "scheduled"),
         ("▶", "running"),
         ("↻", "waiting"),
         ("✓", "succeeded"),
@@ -86,6 +91,20 @@ def test_every_state_is_an_icon_and_a_word(browse: Browse, gallery: Gallery):
         ("✕", "not sent"),
         ("⊘", "cancelled"),
     }
+
+
+def test_edges_are_seen_in_forced_colours(browse: Browse, gallery: Gallery):
+    page = browse(gallery.url, forced_colors="active", storage_state=gallery.storage_state)
+    row = page.locator(f"#job-{gallery.jobs['running']}")
+    for seen in (page.locator("#start button"), row.locator(".pill")):
+        assert seen.evaluate("e => getComputedStyle(e).borderTopWidth") == "1px"
+        edge, ground = (
+            colour(seen, "borderTopColor"),
+            colour(page.locator("body"), "backgroundColor"),
+        )
+        assert contrast(edge, ground) >= 3
+    assert row.locator("progress").evaluate("e => getComputedStyle(e).appearance") == "auto"
+    assert row.locator("progress").bounding_box()["width"] >= 40
 
 
 def test_nothing_moves_where_motion_is_unwanted(browse: Browse, gallery: Gallery):

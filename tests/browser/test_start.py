@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from harness.processes import Site
-from tests.browser.conftest import Browse, start_job
+from tests.browser.conftest import Browse, moment, paint, start_job
 
 MESSAGE = re.compile(r"Started job with ID msg_\w+")
 
@@ -72,7 +72,7 @@ def test_focus_on_a_link_survives_the_polling(browse: Browse, still: Site):
     link = page.locator(f"#link-{job_id}")
     link.focus()
     for _ in range(2):
-        with page.expect_response("**/status?*"):
+        with page.expect_response("**/changes?*"):
             pass
     expect(link).to_be_focused()
 
@@ -88,7 +88,7 @@ def test_start_is_announced_in_the_region_that_was_there_before(browse: Browse, 
 def test_start_stays_announced_while_nothing_new_happens(browse: Browse, still: Site):
     page = browse(still.url)
     start_job(page)
-    with page.expect_response("**/status?*"):
+    with page.expect_response("**/changes?*"):
         pass
     expect(page.get_by_role("status")).to_have_text(MESSAGE)
 
@@ -134,18 +134,83 @@ def test_job_that_could_not_be_sent_is_kept_with_its_reason(browse: Browse, cut_
     reason = re.compile(
         r"Failed to start background job\. \S+ cannot be reached\. Check QSTASH_URL"
     )
-    expect(page.locator("#result")).to_contain_text(reason)
+    expect(page.locator("#result")).to_contain_text("Failed to start background job.")
     expect(page.get_by_role("status")).to_have_text(reason)
-    card = page.locator(f"#job-{job_id}")
-    expect(card.locator("strong")).to_have_text("not sent")
-    card.get_by_role("button", name="Send again").click()
-    page.wait_for_url(f"**/jobs/{job_id}")
-    expect(page.locator("#detail")).to_contain_text("cannot be reached")
-    expect(page.get_by_role("button", name="Send again")).to_be_visible()
+    row = page.locator(f"#job-{job_id}")
+    expect(row.locator(".pill strong")).to_have_text("not sent")
+    expect(row).to_contain_text("cannot be reached")
+    expect(page.locator("#result")).not_to_contain_text("cannot be reached")
+
+
+def test_send_again_that_fails_says_so_in_place(browse: Browse, cut_off: Site):
+    page = browse(cut_off.url)
+    job_id = start_job(page)
+    button = page.locator(f"#job-{job_id}").get_by_role("button", name="Send again")
+    button.click()
+    expect(page.locator(f"#state-{job_id}")).to_contain_text("after 2 tries")
+    expect(page.get_by_role("status")).to_contain_text("cannot be reached")
+    expect(button).to_be_enabled()
+    expect(button).to_be_focused()
+    assert page.url.rstrip("/") == cut_off.url.rstrip("/")
+
+
+def test_job_whose_answer_was_lost_is_found(browse: Browse, still: Site):
+    browse.expect("htmx:", "Failed to load resource")
+    page = browse(still.url)
+
+    def lose(route: Route) -> None:
+        route.fetch()  # the server has started the job
+        route.abort("connectionreset")
+
+    page.route("**/jobs/start", lose)
+    button(page).click()
+    expect(page.locator("#result")).to_have_text(MESSAGE)
+    expect(page.locator("#jobs > li")).to_have_count(1)
+    page.unroute("**/jobs/start")
+    start_job(page)
+    expect(page.locator("#jobs > li")).to_have_count(2)
+
+
+def test_second_click_after_a_lost_answer_starts_no_second_job(browse: Browse, still: Site):
+    browse.expect("htmx:", "Failed to load resource")
+    page = browse(still.url)
+    page.route("**/jobs/started?*", no_server)
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort("connectionreset")
+
+    page.route("**/jobs/start", lose)
+    button(page).click()
+    expect(page.locator("#result")).to_contain_text("The server did not answer.")
+    page.unroute("**/jobs/start")
+    start_job(page)
+    page.reload()
+    expect(page.locator("#jobs > li")).to_have_count(1)
+
+
+def test_selected_text_stays_selected_while_the_job_goes_on(browse: Browse, still: Site):
+    page = browse(still.url)
+    job_id = start_job(page)
+    paint(still, job_id, status="running", steps_done=1, attempts=1, started_at=moment())
+    expect(page.locator(f"#state-{job_id}")).to_contain_text("running")
+    select = "e => getSelection().selectAllChildren(e)"
+    page.locator(f"#state-{job_id} .pill strong").evaluate(select)
+    paint(still, job_id, status="running", steps_done=7)
+    expect(page.locator(f"#amount-{job_id}")).to_contain_text("7 of 10 steps done")
+    assert page.evaluate("getSelection().toString()") == "running"
+
+
+def test_notices_push_the_button_nowhere(browse: Browse, still: Site):
+    page = browse(still.url)
+    before = button(page).bounding_box()
+    page.locator("#offline").evaluate("notice => { notice.hidden = false; }")
+    start_job(page)
+    assert button(page).bounding_box() == before
 
 
 def test_only_its_owner_can_send_a_job_again(browse: Browse, cut_off: Site):
     job_id = start_job(browse(cut_off.url))
     stranger = browse(f"{cut_off.url}/jobs/{job_id}")
-    expect(stranger.locator("strong")).to_have_text("not sent")
+    expect(stranger.locator(".pill strong")).to_have_text("not sent")
     expect(stranger.get_by_role("button", name="Send again")).to_have_count(0)

@@ -2,27 +2,24 @@
 
 import asyncio
 import re
+import time
+from urllib.parse import quote
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings as site_settings
 from django.test import AsyncClient, Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from catcher.models import KEPT, LARGEST_BODY, Entry
+from broker.signing import sign
+from catcher.models import KEPT, LARGEST_BODY, Entry, change
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
-# What htmx 2 sends from the bin's own page.
-HTMX = {"HX-Request": "true", "Accept": "*/*"}
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE", "A-METHOD-OF-20-CHRS"]
-
-
-@pytest.fixture
-def caught(db):
-    """Put requests into the bin `b`; the newest one's id."""
-
-    def caught(*bodies: bytes, **fields) -> int:
-        given = {"bin": "b", "method": "POST", "path": "/catcher/b/"} | fields
-        return [Entry.objects.create(body=body, **given).id for body in bodies][-1]
-
-    return caught
+# What may be in the places where a server hands over bytes as it finds them.
+HOSTILE = st.text(st.characters(exclude_categories=[]), max_size=200)
+LATIN = st.text(st.characters(max_codepoint=255), max_size=200)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -106,38 +103,6 @@ def test_browser_below_the_root_is_caught(client, transactional_db):
     assert Entry.objects.get().path == "/catcher/b/below"
 
 
-def test_page_asks_for_what_came_after_its_newest(client, caught):
-    newest = caught(b"one", b"two")
-    page = client.get("/catcher/b/", headers=HTML).text
-    assert f'hx-get="/catcher/b/?after={newest}"' in page
-
-
-def test_poll_gets_only_what_is_new(client, caught):
-    seen, newest = caught(b"seen"), caught(b"new")
-    news = client.get(f"/catcher/b/?after={seen}", headers=HTMX).text
-    assert ("new" in news, "seen" in news) == (True, False)
-    assert f"?after={newest}" in news
-
-
-def test_poll_without_news_is_empty(client, caught):
-    newest = caught(b"seen")
-    response = client.get(f"/catcher/b/?after={newest}", headers=HTMX)
-    assert (response.status_code, response.content) == (204, b"")
-
-
-def test_poll_of_the_page_is_not_caught_itself(client, caught):
-    caught(b"seen")
-    client.get("/catcher/b/?after=0", headers=HTMX)
-    assert Entry.objects.count() == 1
-
-
-@pytest.mark.parametrize("after", ["", "no", "-1", "²", "9" * 30])
-def test_strange_after_shows_everything(client, caught, after):
-    caught(b"hello")
-    response = client.get("/catcher/b/", headers=HTMX, query_params={"after": after})
-    assert "hello" in response.text
-
-
 def test_html_in_a_body_is_only_text(client, caught):
     caught(b"<script>alert(1)</script>", path="/catcher/b/<b>", headers=[["X<i>", "<u>"]])
     page = client.get("/catcher/b/", headers=HTML).text
@@ -173,3 +138,135 @@ def test_hostile_name_is_not_found(client, name):
 def test_reasonable_name_is_a_bin(client, transactional_db, name):
     assert client.post(f"/catcher/{name}/").status_code == 200
     assert Entry.objects.get().bin == name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bin_without_a_slash_catches_too(client, transactional_db, method):
+    response = client.generic(method, "/catcher/b?x=1", b"hello", "text/plain")
+    assert (response.status_code, response.json()) == (200, {"caught": True})
+    assert Entry.objects.get().path == "/catcher/b?x=1"
+
+
+def test_browser_without_the_slash_is_led_to_the_page(client, db):
+    response = client.get("/catcher/b", headers=HTML)
+    assert (response.status_code, response["Location"]) == (302, "/catcher/b/")
+
+
+def test_head_is_caught_and_answered_without_a_body(client, transactional_db):
+    response = client.head("/catcher/b/?status=418", headers=HTML)
+    assert (response.status_code, response.content) == (418, b"")
+    assert Entry.objects.get().method == "HEAD"
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a b", "~", "~/b/nothing", "b%0A"])
+def test_name_that_is_none_is_told_to_programs_in_json(client, name):
+    response = client.post(f"/catcher/{name}", b"x", "text/plain")
+    assert (response.status_code, response["Content-Type"]) == (404, "application/json")
+
+
+def test_path_with_a_line_break_is_caught(client, transactional_db):
+    assert client.post("/catcher/b/a%0Ab").status_code == 200
+    assert Entry.objects.get().path == "/catcher/b/a%0Ab"
+
+
+def test_query_of_two_thousand_parts_is_caught(client, transactional_db):
+    assert client.post(f"/catcher/b/?{'x&' * 2000}status=201").status_code == 201
+
+
+def test_secrets_are_not_stored(client, transactional_db):
+    client.post("/catcher/b/", headers={"Authorization": "Bearer hush", "Cookie": "sessionid=hush"})
+    headers = dict(Entry.objects.get().headers)
+    assert "hush" not in str(headers)
+    assert headers["Authorization"].startswith("Bearer ")
+
+
+def test_bin_answers_what_it_was_told_to(client, transactional_db):
+    change([("b", {"status": 503, "body": "try later"})])
+    response = client.post("/catcher/b/")
+    assert (response.status_code, response.content) == (503, b"try later")
+    assert client.post("/catcher/b/?status=201").status_code == 201
+    assert client.post("/catcher/other/").json() == {"caught": True}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ('{"a": 1}', "application/json"),
+        ("<script>alert(1)</script>", "text/plain; charset=utf-8"),
+    ],
+)
+def test_answer_is_never_html(client, transactional_db, body, kind):
+    change([("b", {"body": body})])
+    response = client.get("/catcher/b/")
+    assert (response["Content-Type"], response["X-Content-Type-Options"]) == (kind, "nosniff")
+
+
+async def test_delay_holds_up_nobody_else(transactional_db):
+    """A request waits for half a minute at most; the others are answered meanwhile."""
+    await sync_to_async(change)([("slow", {"delay_seconds": 1e9})])
+    slow = asyncio.create_task(AsyncClient().post("/catcher/slow/"))
+    for number in range(20):
+        assert (await AsyncClient().post(f"/catcher/quick/{number}")).status_code == 200
+    while not await Entry.objects.filter(bin="slow").aexists():
+        await asyncio.sleep(0.01)
+    assert not slow.done()
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+
+
+async def test_delay_is_waited_for(transactional_db):
+    await sync_to_async(change)([("b", {"delay_seconds": 0.2, "body": "late"})])
+    started = time.monotonic()
+    assert (await AsyncClient().post("/catcher/b/")).text == "late"
+    assert time.monotonic() - started >= 0.2
+
+
+def signed_for(url: str, body: bytes) -> dict[str, str]:
+    key = site_settings.QSTASH_CURRENT_SIGNING_KEY
+    return {"Upstash-Signature": sign(url, body, key, int(time.time()))}
+
+
+def test_signature_is_verified_when_the_request_comes(client, transactional_db):
+    headers = signed_for("http://testserver/catcher/b/x?y=1", b"hello")
+    client.post("/catcher/b/x?y=1", b"hello", "text/plain", headers=headers)
+    client.post("/catcher/b/x?y=2", b"hello", "text/plain", headers=headers)
+    client.post("/catcher/b/x?y=1", b"hello", "text/plain")
+    told = list(Entry.objects.order_by("id").values_list("signature_fits", flat=True))
+    assert told == [True, False, None]
+
+
+def test_signature_of_a_body_that_is_cut_is_verified_as_a_whole(client, transactional_db):
+    body = b"x" * (2 * LARGEST_BODY)
+    headers = signed_for("http://testserver/catcher/b/", body)
+    client.post("/catcher/b/", body, "text/plain", headers=headers)
+    entry = Entry.objects.get()
+    assert (entry.signature_fits, entry.truncated, len(entry.body)) == (True, True, LARGEST_BODY)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    method=LATIN,
+    path=HOSTILE,
+    query=LATIN,
+    header=st.tuples(st.from_regex("[A-Z_]{1,30}", fullmatch=True), LATIN),
+    signature=LATIN,
+    content_type=LATIN,
+    body=st.binary(max_size=500),
+)
+def test_no_request_gets_a_500(
+    client, transactional_db, method, path, query, header, signature, content_type, body
+):
+    """What a server may hand over; and what is caught can then be shown."""
+    extra = {
+        "QUERY_STRING": query,
+        f"HTTP_{header[0]}": header[1],
+        "HTTP_UPSTASH_SIGNATURE": signature,
+        "CONTENT_TYPE": content_type,
+    }
+    url = f"/catcher/b/{quote(path, errors='surrogatepass')}"
+    answer = client.generic(method or "X", url, body, **extra)
+    assert answer.status_code < 500
+    assert client.get("/catcher/b/", headers=HTML).status_code == 200

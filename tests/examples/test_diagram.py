@@ -1,10 +1,10 @@
-"""docs/message.svg: the diagram of a message's way."""
+"""static/message.svg: the diagram of a message's way."""
 
 from xml.etree import ElementTree
 
 from harness.processes import ROOT
 
-FILE = ROOT / "docs" / "message.svg"
+FILE = ROOT / "static" / "message.svg"
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -38,7 +38,7 @@ class Cloud:
                 self.end_headers()
                 self.wfile.write(text.encode())
 
-            do_GET = do_POST = do_DELETE = answer  # noqa: N815
+            do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 pass

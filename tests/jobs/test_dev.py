@@ -1,12 +1,13 @@
 """The small parts of `manage.py dev`; that it runs is in tests/test_servers.py."""
 
+import errno
 from email.message import Message
 from io import StringIO
 from types import SimpleNamespace
 
 import pytest
 
-from jobs.management.commands.dev import Command, RequestHandler
+from jobs.management.commands.dev import Command, RequestHandler, Server
 
 
 @pytest.fixture
@@ -34,6 +35,32 @@ def test_it_prints_where_to_click_and_which_queue(command, settings, addr, ipv6,
     said = command.stdout.getvalue()
     assert f"Open {url} and click. Queue: embedded." in said
     assert f"QSTASH_URL={url.rstrip('/')} QSTASH_TOKEN={settings.BROKER_TOKEN}" in said
+
+
+def test_address_comes_first_and_the_token_after_it(command, settings):
+    settings.RUN_DISPATCHER = False
+    command.on_bind(8123)
+    first, *_, last = command.stdout.getvalue().splitlines()
+    assert "http://127.0.0.1:8123/" in first
+    assert settings.BROKER_TOKEN in last
+
+
+def test_dispatcher_that_is_switched_off_is_said(command, settings):
+    settings.RUN_DISPATCHER = False
+    command.on_bind(8123)
+    assert "switched off (RUN_DISPATCHER=0)" in command.stdout.getvalue()
+
+
+def test_hosted_queue_lacks_no_dispatcher(command, hosted, settings):
+    settings.RUN_DISPATCHER = False
+    command.on_bind(8123)
+    assert "RUN_DISPATCHER" not in command.stdout.getvalue()
+
+
+def test_port_that_cannot_be_taken_for_another_reason_is_left_to_django():
+    with pytest.raises(OSError) as caught:
+        Server(("192.0.2.1", 0), RequestHandler)  # an address of no machine
+    assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
 def test_it_names_the_hosted_queue(command, hosted, settings):

@@ -16,7 +16,6 @@ from jobs.models import (
     claim_jobs,
     fail_jobs,
     save_transitions,
-    store_arrived,
     store_jobs,
 )
 
@@ -81,7 +80,7 @@ SAME = "where it was"
 LEGAL = {
     "publish": (["not_sent", "failed", "cancelled"], "queued"),
     "refuse": (["not_sent", "failed", "cancelled"], SAME),
-    "claim": (["not_sent", "queued", "waiting", "running"], "running"),
+    "claim": (["not_sent", "queued", "waiting", "running", "failed"], "running"),
     "note": (["running"], "running"),
     "renew": (["running"], "running"),
     "succeed": (["running"], "succeeded"),
@@ -232,9 +231,16 @@ def test_message_may_arrive_before_its_publisher_has_the_answer():
     assert (fresh(publisher).status, fresh(publisher).message_id) == ("running", "msg_1")
 
 
-def test_failed_job_is_not_claimed_by_a_message_that_it_knows():
-    refusal = refused(make("failed"))
+def test_failed_job_is_not_claimed_by_the_next_attempt_of_the_same_delivery():
+    refusal = refused(make("failed", attempts=1), attempt=2)
     assert (refusal.reason, refusal.for_good) == ("the job has ended: failed", False)
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 4])
+def test_failed_job_is_claimed_by_its_dead_letter_under_the_same_id(attempts):
+    held = claimed(make("failed", attempts=attempts, finished_at=NOW), attempt=1)
+    assert (fresh(held).status, fresh(held).finished_at) == ("running", None)
+    assert [message["id"] for message in fresh(held).messages] == ["msg_1"]
 
 
 def test_failed_job_is_claimed_by_a_message_that_it_does_not_know():
@@ -404,9 +410,9 @@ def test_stored_jobs_are_rows():
 
 def test_job_of_a_message_that_arrives_twice_is_stored_once():
     arrived = {"id": Job.id_for_message("msg_1"), "task": "jobs.tasks.long_task"}
-    store_arrived([Job(**arrived, status="queued"), Job(**arrived, status="queued")])
+    store_jobs([Job(**arrived, status="queued"), Job(**arrived, status="queued")])
     claimed(Job(**arrived))
-    store_arrived([Job(**arrived, status="queued"), Job(task="jobs.tasks.another")])
+    store_jobs([Job(**arrived, status="queued"), Job(task="jobs.tasks.another")])
     assert Job.objects.count() == 2
     assert fresh(Job(**arrived)).status == "running"
 

@@ -7,73 +7,128 @@ from django.utils import timezone
 
 from jobs.attempts import Attempt
 from jobs.models import Job
-from jobs.pages import Card, as_json, timeline
+from jobs.pages import Card, as_json
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+SOON = timezone.now() + timedelta(hours=1)
 
 
 def job(**fields) -> Job:
     return Job(**({"task": "jobs.tasks.long_task", "options": {"retries": 3}} | fields))
 
 
+def after(seconds: float) -> datetime:
+    return MOMENT + timedelta(seconds=seconds)
+
+
+def told(card: Card) -> tuple[str, str, datetime | None, str]:
+    return card.status, card.says, card.until, card.reason
+
+
 def test_waiting_job_says_when_and_why():
-    soon = timezone.now() + timedelta(seconds=2.5)
-    card = Card(job(status="waiting", attempts=1, next_attempt_at=soon, error="HTTP 500"))
-    assert card.explanation == " for attempt 2 of 4 in 3 s: HTTP 500"
+    card = Card(job(status="waiting", attempts=1, next_attempt_at=SOON, error="HTTP 500"))
+    assert told(card) == ("waiting", "for attempt 2 of 4", SOON, "HTTP 500")
+    assert 3500 < card.seconds_left <= 3600
+
+
+def test_moment_that_has_passed_leaves_no_seconds():
+    assert Card(job(status="waiting", attempts=1, next_attempt_at=MOMENT)).seconds_left == 0
 
 
 def test_last_attempt_is_followed_by_none():
-    card = Card(job(status="waiting", attempts=4, error="HTTP 500"))
-    assert card.explanation == " for the queue to give up: attempt 4 of 4 failed, HTTP 500"
+    card = Card(job(status="waiting", attempts=4, next_attempt_at=SOON, error="HTTP 500"))
+    says = "for the queue to give up: attempt 4 of 4 failed"
+    assert told(card) == ("waiting", says, None, "HTTP 500")
 
 
 def test_attempt_that_never_arrived_is_told_from_the_log():
-    attempt = Attempt(1, MOMENT, error="Cannot connect", next_at=MOMENT)
+    attempt = Attempt(1, MOMENT, error="Connection refused", next_at=SOON)
     card = Card(job(status="queued"), [attempt])
-    assert (card.status, card.label) == ("waiting", "waiting")
-    assert card.explanation == " for attempt 2 of 4 in 0 s: Cannot connect"
+    assert told(card) == ("waiting", "for attempt 2 of 4", SOON, "Connection refused")
 
 
 def test_attempt_under_way_changes_nothing():
     assert Card(job(status="queued"), [Attempt(1, MOMENT)]).status == "queued"
 
 
-def test_success_says_how_long_it_took():
-    card = Card(
-        job(status="succeeded", started_at=MOMENT, finished_at=MOMENT + timedelta(seconds=5.04))
+def test_job_that_is_to_run_later_is_scheduled():
+    assert told(Card(job(status="queued", run_after=SOON))) == ("scheduled", "", SOON, "")
+    assert told(Card(job(status="queued", run_after=MOMENT))) == ("queued", "", None, "")
+
+
+def test_waiting_and_working_are_told_apart():
+    done = job(
+        status="succeeded",
+        created_at=MOMENT,
+        started_at=after(10),
+        finished_at=after(15.6),
+        worked_seconds=5.5,
     )
-    assert card.explanation == " in 5.0 s"
+    assert Card(done).times == "waited 10.1 s, worked 5.5 s"
+
+
+def test_time_before_a_job_was_due_is_not_waited():
+    scheduled = job(
+        status="succeeded",
+        created_at=MOMENT,
+        run_after=after(60),
+        started_at=after(61),
+        finished_at=after(66),
+        worked_seconds=5.0,
+    )
+    assert Card(scheduled).times == "waited 1.0 s, worked 5.0 s"
+
+
+def test_time_before_a_job_was_published_again_is_not_waited():
+    again = job(
+        status="succeeded",
+        created_at=MOMENT,
+        messages=[{"id": "msg_2", "at": after(3600).timestamp()}],
+        started_at=after(1),
+        finished_at=after(3606),
+        worked_seconds=5.0,
+    )
+    assert Card(again).times == "waited 1.0 s, worked 5.0 s"
+
+
+def test_running_job_says_how_long_it_has_waited():
+    fields = {"created_at": MOMENT, "started_at": after(2), "last_attempted_at": after(2)}
+    assert Card(job(status="running", **fields)).times == "waited 2.0 s"
+
+
+def test_job_that_has_not_begun_has_no_times():
+    assert Card(job(status="queued")).times == ""
 
 
 @pytest.mark.parametrize("status", ["failed", "not_sent", "cancelled"])
 def test_failure_says_why(status):
-    assert Card(job(status=status, error="no route")).explanation == ": no route"
+    assert Card(job(status=status, error="no route")).reason == "no route"
 
 
 def test_error_of_an_earlier_attempt_is_not_shown_while_the_next_one_runs():
-    assert Card(job(status="running", error="HTTP 500")).explanation == ""
+    assert Card(job(status="running", error="HTTP 500")).reason == ""
+
+
+def test_job_that_could_not_be_sent_again_says_how_often_it_was_tried():
+    once, twice = ([{"at": 1.0, "text": "no route"}] * count for count in (1, 2))
+    assert Card(job(status="not_sent", refusals=once)).says == ""
+    assert Card(job(status="not_sent", refusals=twice)).says == "after 2 tries"
 
 
 @pytest.mark.parametrize(
-    ("status", "interval"),
-    [
-        ("queued", "500ms"),
-        ("running", "500ms"),
-        ("not_sent", "5s"),
-        ("failed", ""),
-        ("cancelled", ""),
-    ],
+    ("status", "is_open"),
+    [("queued", True), ("running", True), ("not_sent", False), ("failed", False)],
 )
-def test_page_asks_until_the_job_has_ended(status, interval):
-    assert Card(job(status=status)).polls == interval
+def test_something_can_still_happen_to_a_job_that_is_on_its_way(status, is_open):
+    assert Card(job(status=status)).is_open is is_open
 
 
 @pytest.mark.parametrize(
     ("status", "label"),
     [
         ("not_sent", "Send again"),
-        ("failed", "Try again"),
-        ("cancelled", "Start again"),
+        ("failed", "Run again"),
+        ("cancelled", "Run again"),
         ("queued", ""),
     ],
 )
@@ -81,39 +136,21 @@ def test_button_says_what_it_does(status, label):
     assert Card(job(status=status)).publish_label == label
 
 
-def test_version_changes_with_attempt_status_and_message():
+def test_stranger_gets_no_buttons():
+    assert Card(job(status="failed"), mine=False).publish_label == ""
+    assert Card(job(status="queued"), mine=False).can_cancel is False
+
+
+def test_version_changes_with_attempt_status_message_and_refusal():
     versions = {
         Card(job(status="waiting", attempts=1)).version,
         Card(job(status="waiting", attempts=2)).version,
         Card(job(status="running", attempts=2)).version,
         Card(job(status="running", attempts=2, messages=[{"id": "msg_1", "at": 1.0}])).version,
+        Card(job(status="not_sent")).version,
+        Card(job(status="not_sent", refusals=[{"at": 1.0, "text": "no route"}])).version,
     }
-    assert len(versions) == 4
-
-
-def test_timeline_is_in_order():
-    at = MOMENT.timestamp()
-    done = job(
-        status="succeeded",
-        messages=[{"id": "msg_1", "at": at}],
-        log=[{"number": 1, "at": at + 2, "text": "HTTP 200"}],
-        errors=[{"attempt": 1, "at": at + 1.5, "text": "step 1: HTTP 500"}],
-        finished_at=MOMENT + timedelta(seconds=3),
-    )
-    attempts = [Attempt(1, MOMENT + timedelta(seconds=1), 503, "", 0.5)]
-    entries = timeline(done, attempts)
-    assert [entry.text for entry in entries] == [
-        "published as msg_1",
-        "attempt 1: HTTP 503 after 0.50 s",
-        "step 1: HTTP 500",
-        "step 1: HTTP 200",
-        "succeeded",
-    ]
-    assert [entry.kind for entry in entries] == ["message", "attempt", "error", "step", "end"]
-
-
-def test_job_that_was_not_sent_has_a_timeline_too():
-    assert [entry.text for entry in timeline(job(), [])] == ["saved"]
+    assert len(versions) == 6
 
 
 def test_script_reads_the_return_value():

@@ -159,13 +159,21 @@ async def test_cancelled_job_does_nothing_when_its_message_comes(deliver, job_at
     assert (sink.requests, (await fresh(job)).status) == ([], "cancelled")
 
 
-async def test_dead_letter_delivered_once_more_revives_a_failed_job(deliver, job_at, sink):
-    job = await job_at(steps_done=9, status="failed")
-    known = await deliver(TASK, message(job))
-    new = await deliver(TASK, message(job), **{"Upstash-Message-Id": "msg_2"})
+@pytest.mark.parametrize("message_id", ["msg_1", "msg_2"])
+async def test_dead_letter_delivered_once_more_revives_a_failed_job(
+    deliver, job_at, sink, message_id
+):
+    job = await job_at(steps_done=9, status="failed", attempts=4)
+    again = await deliver(TASK, message(job), **{"Upstash-Message-Id": message_id})
     await job.arefresh_from_db()
-    assert (known.status_code, new.status_code, len(sink.requests)) == (200, 200, 1)
-    assert (job.status, job.message_id) == ("succeeded", "msg_2")
+    assert (again.status_code, len(sink.requests)) == (200, 1)
+    assert (job.status, job.message_id) == ("succeeded", message_id)
+
+
+async def test_attempt_after_the_one_that_failed_the_job_is_thanked(deliver, job_at, sink):
+    job = await job_at(steps_done=9, status="failed", attempts=1)
+    assert (await deliver(TASK, message(job), retried=1)).status_code == 200
+    assert (sink.requests, (await fresh(job)).status) == ([], "failed")
 
 
 async def test_held_job_is_tried_again_later(deliver, job_at, sink):
@@ -376,3 +384,31 @@ async def test_failure_report_of_an_impossible_job_changes_nothing(deliver, job,
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"text"', b"{}"])
 async def test_failure_report_that_is_none_is_never_repeated(deliver, body):
     assert (await deliver("/api/job-failed", body)).status_code == 489
+
+
+async def test_job_keeps_what_its_receiver_saw_of_the_request(deliver, job_at, settings):
+    job = await job_at(steps_done=10)
+    own = {"Upstash-Schedule-Id": "s" * 500, "Authorization": "Bearer secret", "Cookie": "secret"}
+    await deliver(TASK, message(job), retried=1, **own)
+    kept = (await fresh(job)).received
+    assert kept["headers"]["Upstash-Message-Id"] == "msg_1"
+    assert kept["headers"]["Upstash-Retried"] == "1"
+    assert kept["headers"]["Upstash-Schedule-Id"] == "s" * 128
+    assert kept["claims"]["sub"] == f"{settings.PUBLIC_URL}{TASK}"
+    assert kept["claims"]["key"] == 0
+
+
+async def test_neither_signature_nor_secrets_are_kept(deliver, job_at, settings):
+    job = await job_at(steps_done=10)
+    await deliver(TASK, message(job), Authorization="Bearer secret", Cookie="secret")
+    text = json.dumps((await fresh(job)).received)
+    assert "Upstash-Signature" not in text
+    assert "secret" not in text
+    assert "eyJ" not in text  # the beginning of every JWT
+    assert settings.QSTASH_CURRENT_SIGNING_KEY not in text
+
+
+async def test_request_that_may_not_claim_the_job_leaves_no_trace(deliver, job_at):
+    job = await job_at(steps_done=10, status="succeeded")
+    await deliver(TASK, message(job), retried=3)
+    assert (await fresh(job)).received == {}

@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from jobs.exceptions import TryAgain
 from jobs.tasks import http_session, post
@@ -71,5 +75,44 @@ async def test_silent_target_is_given_up():
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     timeout = aiohttp.ClientTimeout(total=0.05)
     async with server, aiohttp.ClientSession(timeout=timeout) as http:
-        with pytest.raises(TryAgain, match="no answer within 5 s"):
+        with pytest.raises(TryAgain, match="no answer within 0.05 s"):
             await post(http, url, PAYLOAD, "j-1")
+
+
+async def pause_asked_by(status: int, retry_after: str) -> timedelta | None:
+    """What a target's answer makes of the next attempt's delay."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Retry-After": retry_after})
+
+    server = TestServer(web.Application())
+    server.app.router.add_post("/", answer)
+    async with server, http_session() as http:
+        with pytest.raises(TryAgain, match=f"^HTTP {status}$") as raised:
+            await post(http, str(server.make_url("/")), PAYLOAD, "j-1")
+    return raised.value.after
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_busy_target_says_when_to_try_again(status):
+    assert await pause_asked_by(status, "7") == timedelta(seconds=7)
+
+
+async def test_busy_target_may_name_a_moment():
+    asked = await pause_asked_by(429, format_datetime(datetime.now(UTC) + timedelta(hours=1), True))
+    assert timedelta(minutes=59) < asked <= timedelta(hours=1)
+
+
+async def test_busy_target_cannot_ask_for_more_than_a_day():
+    assert await pause_asked_by(503, "9" * 30) == timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "-1", "1.5", "\u0663", "Thu, 99 Foo 2026 00:00:00 GMT"]
+)
+async def test_pause_that_cannot_be_read_is_left_to_the_queue(text):
+    assert await pause_asked_by(429, text) is None
+
+
+async def test_pause_of_a_target_that_is_not_busy_is_ignored():
+    assert await pause_asked_by(500, "7") is None

@@ -1,5 +1,6 @@
 """What a person sees: the button, the jobs, and what went wrong, in words."""
 
+import asyncio
 import re
 from datetime import timedelta
 
@@ -19,10 +20,8 @@ from jobs.tasks import long_task
 
 HTMX = {"HX-Request": "true"}
 JSON = {"Accept": "application/json"}
-POLLING = re.compile(r"hx-get|hx-trigger")
 # What a page may not hold under our CSP: code or style that is not in a file of its own.
 INLINE = re.compile(r"<style|\sstyle\s*=|<script(?![^>]*\ssrc=)|\son[a-z]+\s*=|javascript:|hx-on")
-UNFINISHED = ["not_sent", "queued", "running", "waiting"]
 
 
 @pytest.fixture
@@ -48,8 +47,19 @@ def page_of(job: Job) -> str:
     return reverse("job_detail", args=[job.id])
 
 
-def status_of(job: Job) -> str:
-    return reverse("job_status", args=[job.id])
+def changes_of(job: Job) -> str:
+    return reverse("job_detail_changes", args=[job.id])
+
+
+def key_in(page: str) -> str:
+    """The key of the form on a page."""
+    (key,) = re.findall(r'name="key" value="(\w+)"', page)
+    return key
+
+
+def version_in(page: str) -> str:
+    (version,) = re.findall(r'data-live="[^"]+" data-version="([^"]+)"', page)
+    return version
 
 
 def one_in_every_state(make) -> list[Job]:
@@ -155,7 +165,7 @@ def test_browser_gets_a_page(client, make):
 
 
 @pytest.mark.parametrize("job_id", ["0" * 32, "nobody", "%00", "a%0Ab", "%F0%9F%92%A9", "a/b"])
-@pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/status"])
+@pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/changes"])
 def test_unknown_job_is_not_found(client, db, path, job_id):
     assert client.get(path.format(job_id)).status_code == 404
 
@@ -214,8 +224,12 @@ def test_stranger_cannot_cancel_a_job(make):
 def test_publish_that_fails_is_told_and_the_job_kept(client, hosted, transactional_db):
     hosted.answer(401, {"error": "invalid token"})
     page = client.post("/jobs/start", headers=HTMX).text
-    assert "Failed to start background job. QStash does not accept the token" in page
+    assert "Failed to start background job." in page
     assert ("Send again" in page, Job.objects.get().status) == (True, "not_sent")
+    notice = page.partition("hx-swap-oob")[0]
+    row = page[page.index('id="job-') :]
+    assert "QStash does not accept the token" not in notice
+    assert row.count("QStash does not accept the token") == 2  # once in the version, once in words
 
 
 def test_job_that_was_sent_is_not_sent_again(client, make, transactional_db):
@@ -224,55 +238,230 @@ def test_job_that_was_sent_is_not_sent_again(client, make, transactional_db):
     assert not Message.objects.exists()
 
 
-@pytest.mark.parametrize("status", UNFINISHED)
-def test_unfinished_job_polls(client, make, status):
-    job = make(status=status)
-    assert POLLING.search(client.get(status_of(job)).text)
-    assert POLLING.search(client.get(status_of(job) + "?timeline").text)
+def test_page_asks_one_address_for_all_its_jobs(client, make):
+    for _ in range(3):
+        make(status="running")
+    page = client.get("/").text
+    assert page.count("data-live=") == 1
+    assert 'data-live="/jobs/changes"' in page
+    assert not re.search("hx-get|hx-trigger", page)
 
 
-@pytest.mark.parametrize("status", Job.ENDED)
-def test_job_that_has_ended_stops_polling(client, make, status):
-    job = make(status=status, finished_at=timezone.now())
-    assert not POLLING.search(client.get(status_of(job)).text)
-    assert not POLLING.search(client.get(status_of(job) + "?timeline").text)
+def test_page_is_told_nothing_while_nothing_changes(client, make):
+    job = make(status="running", steps_done=4)
+    for path in ("/jobs/changes", changes_of(job)):
+        version = version_in(client.get("/" if path == "/jobs/changes" else page_of(job)).text)
+        assert client.get(path, {"since": version}).status_code == 204
 
 
-@pytest.mark.parametrize("query", ["", "?timeline"])
-def test_partial_is_no_whole_page(client, make, query):
-    assert "<html" not in client.get(status_of(make()) + query).text
+def test_page_is_told_of_the_jobs_that_have_changed_and_of_no_other(client, make):
+    old = timezone.now() - timedelta(minutes=1)
+    still, moving = make(status="running", changed_at=old), make(status="running", changed_at=old)
+    version = version_in(client.get("/").text)
+    Job.objects.filter(id=moving.id).update(steps_done=5, changed_at=timezone.now())
+    news = client.get("/jobs/changes", {"since": version})
+    assert f'id="job-{moving.id}"' in news.text
+    assert "5 of 10 steps done" in news.text
+    assert f'id="job-{still.id}"' not in news.text
+    assert client.get("/jobs/changes", {"since": news["Live-Version"]}).status_code == 204
 
 
-@pytest.mark.parametrize("query", ["?", "?timeline&"])
-def test_news_is_announced_once(client, make, query):
-    job = make(status="waiting", error="HTTP 500", attempts=1)
-    first = client.get(f"{status_of(job)}{query}seen=running-1").text
-    assert re.search("#announcement.*waiting for attempt 2 of 4 in 0 s: HTTP 500", first)
-    (seen,) = re.findall(r"seen=([\w-]+)", first)
-    assert "#announcement" not in client.get(f"{status_of(job)}{query}seen={seen}").text
+def test_job_of_another_tab_arrives_at_the_top_of_the_list(client, make):
+    version = version_in(client.get("/").text)
+    job = make()
+    news = client.get("/jobs/changes", {"since": version}).text
+    assert re.search(
+        rf'hx-swap-oob="afterbegin:#jobs"><li id="job-{job.id}"', re.sub(r">\s+<", "><", news)
+    )
+
+
+def test_job_of_a_stranger_is_no_news(client, make):
+    version = version_in(client.get("/").text)
+    make(owner="somebody else")
+    assert client.get("/jobs/changes", {"since": version}).status_code == 204
+
+
+def test_page_of_one_task_is_told_of_its_jobs_only(client, make):
+    other = make(task="recipes.emails.send")
+    news = client.get("/jobs/changes", {"since": "", "task": "jobs.tasks.long_task"})
+    assert other.id not in news.text
+    news = client.get("/jobs/changes", {"since": "", "task": "recipes.emails.send"})
+    assert other.id in news.text
+
+
+@pytest.mark.parametrize("since", ["", "x", "-", "1-2", "9" * 400, "%00", "٣-1-0"])
+def test_version_that_is_none_gets_everything(client, make, since):
+    job = make(status="running")
+    assert job.id in client.get("/jobs/changes", {"since": since}).text
+
+
+def test_change_that_was_committed_late_is_not_missed(client, make):
+    job = make(status="running")
+    version = version_in(client.get("/").text)
+    Job.objects.update(steps_done=1, changed_at=timezone.now() - timedelta(seconds=2))
+    assert job.id in client.get("/jobs/changes", {"since": version}).text
+
+
+def test_job_page_is_told_of_each_step(client, make):
+    job = make(status="running")
+    version = version_in(client.get(page_of(job)).text)
+    log = [{"number": 1, "at": 1700000000.5, "text": "HTTP 204"}]
+    Job.objects.update(steps_done=1, log=log, changed_at=timezone.now())
+    news = client.get(changes_of(job), {"since": version})
+    assert "step 1: HTTP 204" in news.text
+    assert ("<html" in news.text, 'id="detail"' in news.text) == (False, True)
+    assert client.get(changes_of(job), {"since": news["Live-Version"]}).status_code == 204
+
+
+@pytest.mark.parametrize("status", ["waiting", "failed", "cancelled", "succeeded"])
+def test_news_that_matter_are_read_out(client, make, status):
+    assert "data-announce" in row_of(client, make(status=status))
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_progress_is_not_read_out(client, make, status):
+    assert "data-announce" not in row_of(client, make(status=status))
+
+
+def row_of(client, job: Job) -> str:
+    text = " ".join(client.get("/jobs/changes").text.split())
+    return text[text.index(f'<li id="job-{job.id}"') :].partition("</li>")[0]
+
+
+def words_of(client, job: Job) -> str:
+    return " ".join(re.sub("<[^>]+>", " ", row_of(client, job)).split())
 
 
 def test_running_job_shows_how_far_it_is(client, make):
-    partial = client.get(status_of(make(status="running", steps_done=4))).text
-    assert "4 of 10 steps done" in partial
-    assert re.search(r'<progress max="10" value="4"', partial)
+    row = row_of(client, make(status="running", steps_done=4))
+    assert "4 of 10 steps done" in row
+    assert re.search(r'<progress max="10" value="4"', row)
 
 
 def test_waiting_job_says_when_and_why(client, make):
-    soon = timezone.now() + timedelta(seconds=2.5)
+    soon = timezone.now() + timedelta(hours=1)
     job = make(status="waiting", attempts=1, next_attempt_at=soon, error="HTTP 500")
-    assert "attempt 2 of 4 in 3 s: HTTP 500" in client.get(status_of(job)).text
+    assert re.search(r"waiting for attempt 2 of 4 in 3\d\d\d s HTTP 500", words_of(client, job))
 
 
-def test_succeeded_job_says_how_long_it_took(client, make):
+def test_scheduled_job_counts_down(client, make):
+    soon = timezone.now() + timedelta(hours=1)
+    job = make(status="queued", run_after=soon)
+    assert re.search(r"scheduled in 3\d\d\d s", words_of(client, job))
+    assert f'class="countdown" datetime="{soon:%Y-%m-%dT%H:%M}' in row_of(client, job)
+
+
+def test_succeeded_job_says_how_long_it_waited_and_worked(client, make):
     now = timezone.now()
-    job = make(status="succeeded", started_at=now - timedelta(seconds=5.04), finished_at=now)
-    assert re.search(r"succeeded</strong> in 5\.0 s", client.get(status_of(job)).text)
+    moments = {"created_at": now - timedelta(seconds=15), "finished_at": now}
+    started_at = now - timedelta(seconds=5)
+    job = make(status="succeeded", started_at=started_at, worked_seconds=5, **moments)
+    assert "waited 10.0 s, worked 5.0 s" in words_of(client, job)
 
 
 def test_failed_job_says_why(client, make):
     job = make(status="failed", error="The queue gave up.", finished_at=timezone.now())
-    assert "The queue gave up." in client.get(status_of(job)).text
+    assert words_of(client, job).count("The queue gave up.") == 1
+
+
+def test_form_that_is_sent_twice_starts_one_job(client, transactional_db):
+    key = key_in(client.get("/").text)
+    first = client.post("/jobs/start", {"key": key}, headers=HTMX)
+    second = client.post("/jobs/start", {"key": key}, headers=HTMX)
+    job, message = Job.objects.get(), Message.objects.get()
+    for answer in (first, second):
+        assert f"Started job with ID <code>{message.message_id}</code>" in answer.text
+        assert f'id="job-{job.id}"' in answer.text
+
+
+def test_form_that_is_sent_twice_to_hosted_qstash_starts_one_job(client, hosted, transactional_db):
+    key = key_in(client.get("/").text)
+    for _ in range(2):
+        assert "Started job with ID" in client.post("/jobs/start", {"key": key}).text or True
+    assert Job.objects.count() == 1
+    assert [asked["line"] for asked in hosted.asked].count(hosted.asked[0]["line"]) == 1
+
+
+def test_form_that_is_sent_twice_at_once_starts_one_job(transactional_db):
+    async def both() -> list[str]:
+        browser = AsyncClient()
+        key = key_in((await browser.get("/")).text)
+        clicks = [browser.post("/jobs/start", {"key": key}, headers=HTMX) for _ in range(2)]
+        return [answer.text for answer in await asyncio.gather(*clicks)]
+
+    texts = asyncio.run(both())
+    job, message = Job.objects.get(), Message.objects.get()
+    assert all(job.id in text and message.message_id in text for text in texts)
+
+
+def test_answer_has_the_key_of_the_next_click(client, transactional_db):
+    key = key_in(client.get("/").text)
+    for _ in range(2):
+        key = key_in(client.post("/jobs/start", {"key": key}, headers=HTMX).text)
+    assert Job.objects.count() == 2
+
+
+def test_key_of_another_visitor_starts_a_job_of_ones_own(client, transactional_db):
+    client.post("/jobs/start", {"key": "same"})
+    Client().post("/jobs/start", {"key": "same"})
+    assert Job.objects.values("owner").distinct().count() == 2
+
+
+def test_job_whose_answer_was_lost_is_found_by_the_forms_key(client, transactional_db):
+    key = key_in(client.get("/").text)
+    assert client.get("/jobs/started", {"key": key}).status_code == 204
+    client.post("/jobs/start", {"key": key})
+    found = client.get("/jobs/started", {"key": key}, headers=HTMX)
+    assert Job.objects.get().id in found.text
+    assert Client().get("/jobs/started", {"key": key}).status_code == 204
+
+
+def test_send_again_that_fails_says_so_in_place(client, hosted, transactional_db):
+    hosted.answer(401, {"error": "invalid token"})
+    client.post("/jobs/start")
+    hosted.answer(401, {"error": "invalid token"})
+    job = Job.objects.get()
+    answer = client.post(reverse("publish_again", args=[job.id]), headers=HTMX)
+    assert "Failed to send the job again. QStash does not accept the token" in answer.text
+    assert (answer.status_code, "after 2 tries" in answer.text) == (200, True)
+    page = client.get(page_of(job)).text
+    assert page.count("not published: QStash does not accept the token") >= 2
+
+
+def test_what_was_done_on_the_jobs_page_is_shown_there(client, make, transactional_db):
+    job = make(status="queued")
+    headers = HTMX | {"HX-Current-URL": f"http://testserver{page_of(job)}"}
+    answer = client.post(reverse("cancel_job", args=[job.id]), headers=headers)
+    assert 'id="detail"' in answer.text
+    assert "cancelled" in answer.text
+
+
+def test_all_jobs_can_be_reached(client, make):
+    jobs = [make() for _ in range(45)]
+    pages = [client.get("/", {"page": number}).text for number in (1, 2, 3)]
+    listed = [re.findall(r'id="job-(\w+)"', page) for page in pages]
+    assert [len(ids) for ids in listed] == [20, 20, 5]
+    assert {job.id for job in jobs} == {job_id for ids in listed for job_id in ids}
+    assert ('href="?page=2"' in pages[0], 'href="?page=2"' in pages[2]) == (True, True)
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "99"])
+def test_page_that_is_none_shows_one_that_is(client, make, page):
+    job = make()
+    assert job.id in client.get("/", {"page": page}).text
+
+
+def test_head_is_answered(client, make):
+    assert client.head("/").status_code == 200
+    assert client.head(page_of(make())).status_code == 200
+
+
+def test_home_without_javascript_reloads_while_jobs_run(client, make):
+    refresh = '<noscript><meta http-equiv="refresh"'
+    make(status="succeeded", finished_at=timezone.now())
+    assert refresh not in client.get("/").text
+    make(status="running")
+    assert refresh in client.get("/").text
 
 
 def test_timeline_tells_attempts_and_steps(client, transactional_db):
@@ -294,13 +483,13 @@ async def test_destination_that_cannot_be_reached_is_told_from_the_queues_log(tr
     job = result.job
     await Job.objects.aupdate(created_at=timezone.now() - timedelta(seconds=3))
     await Dispatcher(nobody_there).run_once()
-    partial = (await AsyncClient().get(status_of(job))).text
-    assert "attempt 2 of 4 in 1 s: Cannot connect to host jobs.example.com" in partial
-    assert POLLING.search(partial)
+    page = " ".join(re.sub("<[^>]+>", " ", (await AsyncClient().get(page_of(job))).text).split())
+    assert re.search("attempt 2 of 4 in [01] s Cannot connect to host jobs.example.com", page)
 
 
 def test_young_job_does_not_bother_the_queue(client, make, hosted):
-    client.get(status_of(make(messages=[{"id": "msg_young", "at": 1700000000.0}])))
+    make(messages=[{"id": "msg_young", "at": 1700000000.0}])
+    client.get("/jobs/changes")
     assert hosted.asked == []
 
 
@@ -308,7 +497,7 @@ def test_stuck_queue_is_told_on_every_page(client, make):
     job = make()
     long_task.enqueue("http://target.test/")
     Message.objects.update(due_at=now_ms() - 11_000)
-    for path in ("/", page_of(job), status_of(job) + "?seen=x", status_of(job) + "?timeline"):
+    for path in ("/", page_of(job), "/jobs/changes?since=x", changes_of(job)):
         assert "The queue is not running" in client.get(path).text
 
 
@@ -332,7 +521,7 @@ def test_no_page_has_anything_inline(client, make):
     Entry.objects.create(bin="b", method="POST", path="/catcher/b/", body=b'{"a": 1}')
     paths = ["/", "/catcher/b/", "/jobs/nobody"]
     for job in one_in_every_state(make):
-        paths += [page_of(job), status_of(job), status_of(job) + "?timeline"]
+        paths += [page_of(job), changes_of(job), "/jobs/changes"]
     for path in paths:
         page = client.get(path, headers={"Accept": "text/html"}).text
         assert not INLINE.search(page), (path, INLINE.search(page))
@@ -352,8 +541,7 @@ def test_no_page_is_loaded_from_elsewhere(client, db, path):
 
 def test_every_state_is_an_icon_and_a_word(client, make):
     for job in one_in_every_state(make):
-        partial = client.get(status_of(job)).text
-        assert re.search(r'aria-hidden="true">.</span>\s*<strong>\w', partial)
+        assert re.search(r'aria-hidden="true">\s*.\s*</span>\s*<strong>\w', row_of(client, job))
 
 
 def test_pages_are_never_cached(client, make):

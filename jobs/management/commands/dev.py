@@ -6,17 +6,23 @@ POSTed back to this same server.
 
 import asyncio
 import atexit
+import errno
 import threading
 from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
-from django.core.management import call_command
+from django.core.management import BaseCommand, call_command
 from django.core.servers.basehttp import WSGIRequestHandler, WSGIServer
 from django.tasks import default_task_backend
 
 from broker.dispatcher import Dispatcher
 from jobs.unsent import keep_publishing_unsent
+
+SWITCHED_OFF = (
+    "The dispatcher is switched off (RUN_DISPATCHER=0): jobs wait until "
+    "`manage.py run_dispatcher` runs, too."
+)
 
 
 class RequestHandler(WSGIRequestHandler):
@@ -31,6 +37,20 @@ class Server(WSGIServer):
 
     def __init__(self, address: Any, handler: Any, **options: Any) -> None:
         super().__init__(address, RequestHandler, **options)
+
+    def server_bind(self) -> None:
+        """Take the port, or say which one is taken and what to do."""
+        try:
+            super().server_bind()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            port = self.server_address[1]
+            # Without its number, `runserver` prints this text in place of its own.
+            raise OSError(
+                f"port {port} is taken by another program. "
+                f"Choose another one: manage.py dev --port {port + 1}"
+            ) from error
 
 
 class Command(RunserverCommand):
@@ -50,20 +70,27 @@ class Command(RunserverCommand):
     def inner_run(self, *args: Any, **options: Any) -> None:
         """What the reloader runs, and runs again when code has changed."""
         call_command("migrate", verbosity=0)
+        if not options["skip_checks"]:
+            checks: Any = BaseCommand.get_check_kwargs(self, options)
+            self.check(**checks)
+            options["skip_checks"] = True  # or they would run again, and say so
         if settings.QSTASH_TOKEN:
             threading.Thread(target=publish_unsent_in_thread, name="unsent", daemon=True).start()
         super().inner_run(*args, **options)
 
     def on_bind(self, server_port: int) -> None:
-        if settings.RUN_DISPATCHER:
-            run_dispatcher_in_thread()
         host = f"[{self.addr}]" if self._raw_ipv6 else self.addr
         url = f"http://{host}:{server_port}"
-        self.stdout.write(f"Open {url}/ and click. Queue: {default_task_backend.name}.\n")
+        queue = default_task_backend.name
+        self.stdout.write(f"Open {url}/ and click. Queue: {queue}. Stop with Ctrl-C.")
+        if settings.RUN_DISPATCHER:
+            run_dispatcher_in_thread()
+        elif not settings.QSTASH_TOKEN:
+            self.stdout.write(SWITCHED_OFF)
         if not settings.QSTASH_TOKEN:
             token = settings.BROKER_TOKEN
-            self.stdout.write(f"Other apps may use it: QSTASH_URL={url} QSTASH_TOKEN={token}\n")
-        self.stdout.write("Stop with Ctrl-C.\n")
+            self.stdout.write(f"For curl and other apps: QSTASH_URL={url} QSTASH_TOKEN={token}")
+        self.stdout.flush()
 
 
 def publish_unsent_in_thread() -> None:

@@ -1,0 +1,265 @@
+"""How far open pages are behind, and what they cost: `uv run benchmarks/live_pages.py`.
+
+Opens N home pages, each of another visitor and with its stream of events, on gunicorn with two
+workers and SQLite. Some of the visitors start one job after the other; another server on the
+same database runs these, so that the first one's cost is that of the pages. A page is behind
+for as long as a step is stored and not yet there. Each figure is of this run; the last lines
+name the limits that were missed. `--quick` tries everything with small numbers.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import re
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from html import unescape
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import psutil
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from benchmarks.fast_sink import running_sink
+from benchmarks.figures import Figure, percentile, show, show_missed
+from broker.open_files import allow_many
+from harness.processes import Site, collect_static, exit_on_sigterm, site
+
+TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+KEY = re.compile(r'name="key" value="([^"]+)"')
+LIVE = re.compile(r'data-live="([^"]+)" data-version="([^"]*)"')
+AMOUNT = re.compile(r'id="amount-([0-9a-f]+)".*?data-version="(\d+) of')
+ENDED = re.compile(r'id="state-([0-9a-f]+)".*?data-version="[^"]*succeeded')
+MOST_BEHIND_SECONDS = 1.0
+MOST_CORES = 0.5
+OPENED_AT_ONCE = 20
+# Longer than a reader's interval and a page's rendering, for what the last steps bring.
+REST_SECONDS = 3.0
+
+
+class Shown(NamedTuple):
+    """A page has just shown that a job has done so many steps."""
+
+    job_id: str
+    steps: int
+    at: float
+
+
+class Page:
+    """An open home page: what its browser keeps, and what its stream has brought."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session, self.url = session, url
+        self.events = 0
+        self.shown: list[Shown] = []
+        self.ended: set[str] = set()
+        self.changed = asyncio.Event()
+
+    async def open(self) -> None:
+        """Ask for the page as a new visitor."""
+        async with self.session.get(self.url) as response:
+            text = await response.text()
+            cookies = response.cookies.values()
+        self.cookie = "; ".join(f"{cookie.key}={cookie.value}" for cookie in cookies)
+        self.token, self.key = TOKEN.search(text)[1], KEY.search(text)[1]
+        path, version = (unescape(part) for part in LIVE.search(text).groups())
+        self.live = f"{self.url}{path}?since={version}"
+
+    async def listen(self) -> AsyncIterator[None]:
+        """Open the stream; then keep what it brings for as long as it is iterated."""
+        headers = {"Accept": "text/event-stream", "Cookie": self.cookie}
+        async with self.session.get(self.live, headers=headers) as response:
+            assert response.content_type == "text/event-stream", await response.text()
+            yield
+            async for line in response.content:
+                if line == b"\n":
+                    yield
+                self.take(line)
+
+    def take(self, line: bytes) -> None:
+        now = time.time()
+        self.events += line.startswith(b"id:")
+        text = line.decode()
+        self.shown += [Shown(job, int(steps), now) for job, steps in AMOUNT.findall(text)]
+        if ended := ENDED.findall(text):
+            self.ended |= {*ended}
+            self.changed.set()
+
+    async def work(self, deadline: float) -> None:
+        """Start jobs, the next one when the page shows that the last has succeeded."""
+        for number in itertools.count():
+            if time.monotonic() > deadline:
+                return
+            job_id = await self.click(f"{self.key}{number}")
+            while job_id not in self.ended:
+                await self.changed.wait()
+                self.changed.clear()
+
+    async def click(self, key: str) -> str:
+        async with self.session.post(
+            f"{self.url}/jobs/start",
+            data={"csrfmiddlewaretoken": self.token, "key": key},
+            headers={"Cookie": self.cookie, "HX-Request": "true"},
+        ) as response:
+            text = await response.text()
+            assert response.status == 200, text
+            return re.search(r'id="job-([0-9a-f]+)"', text)[1]
+
+
+class Cost:
+    """The processor time of a server's processes, and their memory."""
+
+    def __init__(self, site: Site) -> None:
+        master = psutil.Process(site.processes[0].pid)
+        self.processes = [master, *master.children(recursive=True)]
+        self.restart()
+
+    def restart(self) -> None:
+        self.began, self.cpu_began = time.monotonic(), self.cpu_seconds()
+
+    def cpu_seconds(self) -> float:
+        times = [process.cpu_times() for process in self.processes]
+        return sum(t.user + t.system for t in times)
+
+    def cores(self) -> float:
+        """Of the processor, since the last restart."""
+        return (self.cpu_seconds() - self.cpu_began) / (time.monotonic() - self.began)
+
+    def memory_mb(self) -> float:
+        return sum(process.memory_full_info().pss for process in self.processes) / 1e6
+
+
+def client() -> aiohttp.ClientSession:
+    """A connection for each request: the server closes those that nobody uses for 5 seconds."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
+
+
+@contextmanager
+def servers() -> Iterator[Site]:
+    """The server of the pages; another one on its database runs the jobs."""
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as other,
+        running_sink() as sink,
+    ):
+        quiet = {"LONG_TASK_TARGET_URL": sink, "PYTHONWARNINGS": "", "WEB_CONCURRENCY": "2"}
+        with site(Path(folder), RUN_DISPATCHER="0", **quiet) as pages:
+            database = pages.environment["DATABASE_URL"]
+            jobs = Site(Path(other), database, **quiet)
+            try:
+                jobs.start_web()
+                pages.start_web(PUBLIC_URL=jobs.url)
+                yield pages
+            finally:
+                jobs.stop_all()
+
+
+@asynccontextmanager
+async def open_pages(session: aiohttp.ClientSession, url: str, count: int) -> AsyncIterator:
+    """So many pages with their streams open."""
+    turns, pages = asyncio.Semaphore(OPENED_AT_ONCE), [Page(session, url) for _ in range(count)]
+    listening: list[asyncio.Task] = []
+
+    async def exhaust(stream: AsyncIterator[None]) -> None:
+        async for _ in stream:
+            pass
+
+    async def start(page: Page) -> None:
+        async with turns:
+            await page.open()
+            stream = page.listen()
+            await anext(stream)
+            listening.append(asyncio.create_task(exhaust(stream)))
+
+    await asyncio.gather(*(start(page) for page in pages))
+    try:
+        yield pages
+        for task in listening:
+            assert not task.done(), "a stream has ended"
+    finally:
+        for task in listening:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*listening, return_exceptions=True)
+
+
+async def measure(pages_site: Site, options: argparse.Namespace) -> list[Figure]:
+    cost = Cost(pages_site)
+    empty_mb = cost.memory_mb()
+    async with client() as session, open_pages(session, pages_site.url, options.pages) as pages:
+        await asyncio.sleep(REST_SECONDS)
+        cost.restart()
+        await asyncio.sleep(options.seconds)
+        idle_cores, idle_mb = cost.cores(), cost.memory_mb()
+        before = [page.events for page in pages]
+        cost.restart()
+        deadline = time.monotonic() + options.seconds
+        working = pages[:: max(1, options.pages // options.working)][: options.working]
+        await asyncio.gather(*(page.work(deadline) for page in working))
+        busy_cores = cost.cores()
+        await asyncio.sleep(REST_SECONDS)
+        told = [page.events - old for page, old in zip(pages, before, strict=True)]
+    behind, counts = how_far_behind(pages_site.folder / "site.sqlite3", working)
+    others = sum(number for page, number in zip(pages, told, strict=True) if page not in working)
+    return [
+        Figure("behind, p50", percentile(behind, 50), "s"),
+        Figure("behind, p95", percentile(behind, 95), "s"),
+        Figure("behind, most", max(behind), "s", MOST_BEHIND_SECONDS),
+        Figure("processor while jobs run", busy_cores, "cores", MOST_CORES),
+        Figure("processor while nothing happens", idle_cores, "cores"),
+        Figure("memory a page", 1000 * (idle_mb - empty_mb) / options.pages, "kB"),
+        Figure("steps", len(behind), ""),
+        Figure("counts that were shown, of all steps", 100 * counts / len(behind), "%"),
+        Figure("events to pages that had no job", others, "", 0),
+    ]
+
+
+def how_far_behind(file: Path, pages: list[Page]) -> tuple[list[float], int]:
+    """(seconds from each step's note to the page that shows it, how many counts were shown)"""
+    behind, counts = [], 0
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
+        logs = dict(database.execute("SELECT id, log FROM jobs_job").fetchall())
+    for page in pages:
+        for job_id in page.ended:
+            shown = [one for one in page.shown if one.job_id == job_id]
+            for step in json.loads(logs[job_id]):
+                at = [one.at for one in shown if one.steps >= step["number"]]
+                behind.append(min(at) - step["at"])
+                counts += step["number"] in [one.steps for one in shown]
+    return behind, counts
+
+
+def main() -> None:
+    exit_on_sigterm()
+    allow_many()
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--pages", type=int, default=1000)
+    parser.add_argument("--working", type=int, default=100, help="visitors whose jobs run")
+    parser.add_argument("--seconds", type=float, default=30, help="idle, and as long with jobs")
+    parser.add_argument("--quick", action="store_true", help="everything, with small numbers")
+    options = parser.parse_args()
+    if options.quick:
+        options.pages, options.working, options.seconds = 20, 4, 2
+    collect_static()
+    with servers() as pages_site:
+        figures = asyncio.run(measure(pages_site, options))
+    title = f"{options.pages:,} open pages, {options.working} with jobs one after the other"
+    show(title, figures, "gunicorn with 2 workers, SQLite")
+    show_missed(figures)
+    if options.quick:
+        print("These numbers are too small to judge by: --quick only tries everything once.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Tell open pages which bins have caught something.
+
+No message passes here. `live/reader.py` calls this for all pages of a process; a bin's page
+watches `bin:<name>`.
+"""
+
+from typing import NamedTuple
+
+from catcher.models import Entry
+
+# Ids are given before their transactions commit, so a smaller one may appear later.
+LOOK_BACK = 500
+
+
+class Caught(NamedTuple):
+    """The largest id, and the ids before it that have been seen."""
+
+    newest: int
+    ids: frozenset[int]
+
+
+def read_caught(since: Caught | None) -> tuple[Caught, set[str]]:
+    """The topics of the bins that have new entries."""
+    newest = since.newest if since else newest_id()
+    rows = Entry.objects.filter(id__gt=newest - LOOK_BACK).values_list("id", "bin")
+    found = dict(rows.order_by())
+    known = since.ids if since else found.keys()
+    newest = max([newest, *found])
+    seen = frozenset(number for number in found if number > newest - LOOK_BACK)
+    return Caught(newest, seen), {f"bin:{name}" for id_, name in found.items() if id_ not in known}
+
+
+def newest_id() -> int:
+    return Entry.objects.order_by("-id").values_list("id", flat=True).first() or 0

@@ -1,0 +1,195 @@
+"""What the templates show of messages, dead letters and schedules: masked, cut, harmless.
+
+No message passes here. Texts come from whoever publishes messages or answers them, so each is
+made one line of bounded length, without secrets and without characters that turn or hide text.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from broker.clock import now_ms
+from catcher.bodies import LONGEST_TEXT, VISIBLE, ShownBody, decoded, shown
+from console.attempts import Bar, bars, moment
+from console.curl import as_curl
+from console.interface import SHOWN_STATES, Detail, Json, Row
+from console.masking import masked, masked_headers, masked_url
+
+LONGEST_LINE = 300
+LONGEST_URL = 160
+MOST_HEADERS = 200
+ONE_LINE = VISIBLE | {ord("\n"): "␊", ord("\r"): "␍", ord("\t"): " "}
+# The facts of a message, by their names in QStash's API.
+FACTS = {
+    "method": "Method",
+    "topicName": "URL group",
+    "endpointName": "Endpoint",
+    "queueName": "Queue",
+    "flowControlKey": "Flow control key",
+    "parallelism": "At once under the key",
+    "rate": "Rate under the key",
+    "period": "Period in seconds",
+    "scheduleId": "Schedule",
+    "maxRetries": "Retries at most",
+    "retryDelayExpression": "Retry delay",
+    "timeout": "Timeout",
+    "callback": "Callback",
+    "failureCallback": "Failure callback",
+    "callerIP": "Published from",
+}
+
+
+class ShownRow(NamedTuple):
+    """A message in a list, ready for the template."""
+
+    row: Row
+    url: str
+    at: datetime | None
+    facts: list[tuple[str, str]]
+
+
+class ShownMessage(NamedTuple):
+    """A message's own page. `state` is one of the pages' states, `over` whether it is final."""
+
+    message_id: str
+    state: str
+    over: bool
+    url: str
+    facts: list[tuple[str, str]]
+    moments: list[tuple[str, datetime]]
+    bars: list[Bar]
+    cut: bool
+    headers: list[tuple[str, str]]
+    body: ShownBody
+    response: dict[str, Any] | None
+    claims: list[tuple[str, str]] | None
+    curl: str
+    letter: str
+    version: str
+
+
+def line(text: Any, longest: int = LONGEST_LINE) -> str:
+    """One line of a text: without secrets, cut, every character visible."""
+    return cut(masked(str(text)[: 4 * longest]).translate(ONE_LINE), longest)
+
+
+def cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def shown_row(row: Row) -> ShownRow:
+    named = {"queue": row.queue, "schedule": row.schedule, "URL group": row.group}
+    facts = [(name, line(value, 60)) for name, value in named.items() if value]
+    facts += [("label", line(label, 60)) for label in row.labels[:5]]
+    url = cut(masked_url(row.url[: 4 * LONGEST_URL]).translate(ONE_LINE), LONGEST_URL)
+    return ShownRow(row, url, moment(row.at), facts)
+
+
+def shown_detail(message_id: str, detail: Detail) -> ShownMessage:
+    """A message with all that its page shows; takes some milliseconds for large bodies."""
+    message = detail.message or {}
+    state = SHOWN_STATES.get(detail.state, "queued")
+    now = now_ms()
+    if state == "queued" and whole(message.get("notBefore")) > now:
+        state = "scheduled"
+    headers = header_pairs(message.get("header"))
+    body = body_of(message, "body")
+    url = str(message.get("url", ""))
+    return ShownMessage(
+        message_id=message_id,
+        state=state,
+        over=state in {"succeeded", "failed", "cancelled"},
+        url=line(url, 10_000),
+        facts=facts_of(message),
+        moments=moments_of(message),
+        bars=bars(detail.log, now),
+        cut=detail.cut,
+        headers=[(line(name), line(value, 2000)) for name, value in headers],
+        body=shown_body(body, content_type(headers)),
+        response=response_of(detail),
+        claims=claims_of(detail),
+        curl=as_curl(str(message.get("method", "POST")), url, headers, body),
+        letter=str((detail.letter or {}).get("dlqId", "")),
+        version=f"{state}-{len(detail.log)}-{detail.log[-1]['time'] if detail.log else 0}",
+    )
+
+
+def facts_of(message: Json) -> list[tuple[str, str]]:
+    found = [
+        (label, masked_url(line(message[name], 2000)))
+        for name, label in FACTS.items()
+        if message.get(name) not in (None, "", [])
+    ]
+    if labels := message.get("labels") or [message[n] for n in ("label",) if message.get(n)]:
+        found.append(("Labels", ", ".join(line(label) for label in labels[:20])))
+    return found
+
+
+def moments_of(message: Json) -> list[tuple[str, datetime]]:
+    pairs = {"Published": message.get("createdAt"), "Not before": message.get("notBefore")}
+    found = [(label, moment(whole(at))) for label, at in pairs.items()]
+    return [(label, at) for label, at in found if at]
+
+
+def whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def header_pairs(header: Any) -> list[tuple[str, str]]:
+    """The headers of a message or a response, masked, one pair for each value."""
+    if not isinstance(header, Mapping):
+        return []
+    texts = {str(n): v if isinstance(v, list) else [str(v)] for n, v in header.items()}
+    return masked_headers({n: [str(v) for v in vs] for n, vs in texts.items()})[:MOST_HEADERS]
+
+
+def content_type(headers: Iterable[tuple[str, str]]) -> str:
+    return next((value for name, value in headers if name.lower() == "content-type"), "")
+
+
+def body_of(fields: Json, name: str) -> bytes:
+    """A body as QStash's API gives it: as text, or in base64 under another name."""
+    if fields.get(name):
+        return str(fields[name]).encode(errors="replace")
+    try:
+        return base64.b64decode(str(fields.get(f"{name}Base64") or ""))
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def shown_body(body: bytes, kind: str = "") -> ShownBody:
+    """A body without secrets, as catcher/bodies.py formats it."""
+    text = decoded(body[: 4 * LONGEST_TEXT], kind)
+    if text is None:
+        head = body[:4096].decode("latin-1")
+        if masked(head) != head:
+            return ShownBody(f"{len(body):,} bytes of binary data with a secret", "binary", True)
+        return shown(body, kind)
+    found = shown(masked(text).encode(errors="replace"), "text/plain")
+    return found._replace(truncated=found.truncated or len(body) > 4 * LONGEST_TEXT)
+
+
+def response_of(detail: Detail) -> dict[str, Any] | None:
+    """The last answer that a message got: `{status, error, headers, body}`."""
+    lines = [line for line in detail.log if line.get("responseStatus") or line.get("error")]
+    last = next((one for one in reversed(lines) if one.get("responseStatus")), None)
+    if last is None:
+        return {"error": line(lines[-1]["error"], 1000)} if lines else None
+    headers = header_pairs(last.get("responseHeaders") or last.get("responseHeader"))
+    body = body_of({"bodyBase64": last.get("responseBody")}, "body")
+    if not body and detail.letter:
+        body = body_of(detail.letter, "responseBody")
+    return {
+        "status": whole(last["responseStatus"]),
+        "error": line(last.get("error") or "", 1000),
+        "headers": [(line(name), line(value, 2000)) for name, value in headers],
+        "body": shown_body(body, content_type(headers)),
+    }
+
+
+def claims_of(detail: Detail) -> list[tuple[str, str]] | None:
+    if detail.claims is None:
+        return None
+    return [(name, line(value, 2000)) for name, value in detail.claims.items()]

@@ -1,0 +1,35 @@
+"""`{% strip job attempts %}` and `{% strip_news job attempts %}`: for a template whose view has
+made no strip.
+
+No message passes here.
+"""
+
+from typing import Any
+
+from django import template
+from django.conf import settings
+from django.utils.safestring import mark_safe
+
+from jobs.models import Job
+from jobs.strip import Strip, strip_fragment
+from jobs.views import target_for
+
+register = template.Library()
+
+
+@register.inclusion_tag("jobs/strip.html")
+def strip(job: Job | None = None, attempts: Any = ()) -> dict[str, Any]:
+    """A job's strip; an example if there is no job."""
+    return {"strip": Strip(job or None, attempts or ())}
+
+
+@register.simple_tag(takes_context=True)
+def own_bin(context: template.Context) -> str:
+    """The name of the visitor's bin; empty if the requests of jobs go elsewhere."""
+    return "" if settings.LONG_TASK_TARGET_URL else target_for(context["request"]).split("/")[-2]
+
+
+@register.simple_tag
+def strip_news(job: Job, attempts: Any = ()) -> str:
+    """The parts of a job's strip, for a page that shows it already."""
+    return mark_safe(strip_fragment(job, attempts or ()))  # noqa: S308  a template has made it

@@ -1,0 +1,74 @@
+"""How an example's job is doing: what its page shows, and what an open page is told.
+
+The message has just been published, or is on its way. Everything here is read from the job,
+which `jobs/receiving.py` keeps up to date.
+"""
+
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+from django.db import DatabaseError
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from jobs.changes import row_news
+from jobs.exceptions import PublishError
+from jobs.interface import JobResult, JobTask
+from jobs.models import Job
+from jobs.pages import Card
+from jobs.strip import Strip
+from jobs.views import visitor_of
+from live.views import News
+from recipes.results import REFRESH_SECONDS, unreachable
+
+logger = logging.getLogger(__name__)
+
+
+async def published(publishing: Awaitable[JobResult]) -> tuple[Job | None, str]:
+    """Wait for the queue: the job if it was saved, and why its message was not taken."""
+    try:
+        return (await publishing).job, ""
+    except PublishError as error:
+        return error.job, str(error)
+    except DatabaseError:
+        logger.exception("cannot save a job")
+        return None, "The database did not answer. Try again in a moment."
+
+
+def shown_job(request: HttpRequest, task: JobTask) -> Job | None:
+    """The job of this task that `?job=` names, or the visitor's newest one."""
+    if job_id := request.GET.get("job"):
+        return Job.objects.filter(id=job_id, task=task.module_path).first()
+    return Job.objects.owned_by(visitor_of(request)).filter(task=task.module_path).first()
+
+
+def version_of(job: Job) -> str:
+    """Changes whenever there is something new to show."""
+    return f"{Card(job).version}-{job.steps_done}"
+
+
+def progress(request: HttpRequest, job: Job | None, view: Any, changes: str) -> dict[str, Any]:
+    """What a page shows of a job: row and strip, the news to ask for, the refresh without scripts.
+
+    `view` is what the form is posted to, `changes` the name of the URL that has the news.
+    """
+    context: dict[str, Any] = {"strip": Strip(job, view=view), "unreachable": unreachable(request)}
+    if not job:
+        return context
+    context["card"] = card = Card(job, mine=job.owner == visitor_of(request))
+    context["live"] = {"url": reverse(changes, args=[job.id]), "version": version_of(job)}
+    context["refresh"] = REFRESH_SECONDS if card.is_open else 0
+    return context
+
+
+def news(request: HttpRequest, part: str, context: dict[str, Any]) -> News:
+    """What has changed on a page: the strip, the row, and a part of its template.
+
+    `context` is the page's own, of a job that exists.
+    """
+    card = context["card"]
+    strip = render_to_string("jobs/strip_news.html", {"strip": context["strip"], "news": True})
+    html = strip + row_news(request, [card]) + render_to_string(part, context, request)
+    return News(html, version_of(card.job))
