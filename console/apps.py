@@ -8,7 +8,9 @@ class ConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what knows of changes; see live/sources.py."""
-        from console.live_source import EVERY_SECONDS, read_logged
-        from live.sources import register
+        from console import live_source, queue_status
+        from live.sources import Part, register, register_part
 
-        register(read_logged, every_seconds=EVERY_SECONDS)
+        register(live_source.read_logged, every_seconds=live_source.EVERY_SECONDS)
+        register(queue_status.read_changes, every_seconds=queue_status.FRESH_SECONDS)
+        register_part(Part(queue_status.TOPIC, queue_status.version, queue_status.render))

@@ -35,6 +35,8 @@ def insert_all(rows: Sequence[Model], key: str = "") -> dict[Any, Any]:
     """
     if not rows:
         return {}
+    for row in rows:
+        row._state.adding = False
     columns = len(rows[0]._meta.concrete_fields)
     if len(rows) * columns > MOST_VALUES:
         at_once = MOST_VALUES // columns
@@ -90,15 +92,27 @@ def execute_for(cursor: Any, sql: str, rows: Sequence[Sequence[Any]]) -> None:
 type Change = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
-def update_each(model: type[Model], changes: Sequence[Change]) -> list[bool]:
+def update_each(model: type[Model], changes: Sequence[Change | None]) -> list[bool]:
     """Run `UPDATE … SET values WHERE conditions` for each (conditions, values) pair.
 
-    Every pair names the same fields, and its conditions are equalities that at most one row
-    fulfils. Return for each whether it has changed its row. In a batch of 100, a row takes
-    16 µs on SQLite and 53 µs on PostgreSQL; `QuerySet.update` takes 162 and 421 µs.
+    Its conditions are equalities that at most one row fulfils. Return for each pair whether it
+    has changed its row; False for None. In a batch of 100, a row takes 16 µs on SQLite and
+    53 µs on PostgreSQL; `QuerySet.update` takes 162 and 421 µs.
     """
-    if not changes:
-        return []
+    alike: dict[tuple[tuple[str, ...], ...], list[int]] = {}
+    for place, change in enumerate(changes):
+        if change:
+            alike.setdefault(tuple(map(tuple, change)), []).append(place)
+    changed = [False] * len(changes)
+    for places_alike in alike.values():
+        same_fields = [change for place in places_alike if (change := changes[place])]
+        for place, is_changed in zip(places_alike, update_alike(model, same_fields), strict=True):
+            changed[place] = is_changed
+    return changed
+
+
+def update_alike(model: type[Model], changes: Sequence[Change]) -> list[bool]:
+    """Do it for pairs that name the same fields, in one round trip on PostgreSQL."""
     connection = connections[DEFAULT_DB_ALIAS]
     conditions, values = changes[0]
     sql, fields = update_parts(model, connection.vendor, tuple(conditions), tuple(values))

@@ -29,7 +29,8 @@ from harness.sink import Sink
 
 FOLDER = ROOT / "jobs"
 # No message passes here, nor what is called from here: they show its way to the visitor.
-EXPLAINS = tuple(f"/{name}.py" for name in ("strip", "strip_details", "templatetags/strips"))
+STRIP = ("strip", "strip_details", "shown_request", "templatetags/strips")
+EXPLAINS = tuple(f"jobs/{name}.py" for name in STRIP)
 MOST_LINES = 400
 MOST_FILES = 8
 NO_CODE = {

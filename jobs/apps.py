@@ -15,10 +15,8 @@ class JobsConfig(AppConfig):
 
     def tell_open_pages(self) -> None:
         """Register what knows of changes; see live/sources.py."""
-        from jobs import live_source, queue_status
-        from live.sources import Part, register, register_part
+        from jobs import live_source
+        from live.sources import register
 
         register(live_source.read_changed)
         register(live_source.read_unsettled, every_seconds=live_source.ASK_SECONDS)
-        register(queue_status.read_changes, every_seconds=queue_status.FRESH_SECONDS)
-        register_part(Part(queue_status.TOPIC, queue_status.version, queue_status.render))

@@ -29,7 +29,7 @@ from groupcommit.writer import writer
 from jobs import checks
 from jobs.attempts import Attempt
 from jobs.exceptions import LeaseLost, PublishError
-from jobs.models import Job, Transition, save_transitions
+from jobs.models import Job, Transition, new_job_id, save_transitions
 from jobs.signatures import current_site_url
 
 # Every task by its endpoint: `long-task` is received at /api/long-task.
@@ -102,16 +102,12 @@ class JobResult(TaskResult):
 
     @classmethod
     def of(cls, job: Job, task: JobTask | None = None) -> "JobResult":
-        errors = [
-            TaskError(exception_class_path=error["exception"], traceback=error["traceback"])
-            for error in job.errors
-        ]
         result = cls(
             job=job,
             task=task or task_of(job),
             status=cls.STATUSES.get(Job.Status(job.status), TaskResultStatus.READY),
             enqueued_at=job.created_at,
-            errors=errors,
+            errors=[task_error(error) for error in job.errors],
             worker_ids=job.workers,
             **{name: getattr(job, name) for name in IN_RESULT},
         )
@@ -127,6 +123,11 @@ class JobResult(TaskResult):
         await self.job.arefresh_from_db()
 
 
+def task_error(error: dict[str, str]) -> TaskError:
+    """One of `Job.errors` as Django's tasks tell it."""
+    return TaskError(exception_class_path=error["exception"], traceback=error["traceback"])
+
+
 def task_of(job: Job) -> JobTask:
     """The task of a job, with the options that it was enqueued with."""
     try:
@@ -140,8 +141,6 @@ def task_of(job: Job) -> JobTask:
 
 def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields: Any) -> Job:
     """An unsaved job for a task. TypeError if JSON cannot hold the arguments."""
-    if task.job_id:
-        fields["id"] = task.job_id
     return Job(
         task=task.module_path,
         args=normalize_json(list(args)),
@@ -149,7 +148,7 @@ def new_job(task: JobTask, args: Sequence[Any], kwargs: dict[str, Any], **fields
         steps_total=task.steps,
         options=task.options,
         **{name: getattr(task, name) for name in IN_TASK},
-        **fields,
+        **{"id": task.job_id or new_job_id(), **fields},
     )
 
 

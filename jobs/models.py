@@ -165,9 +165,8 @@ class Job(models.Model):
         known = arrival.message_id in [message["id"] for message in self.messages]
         # A dead letter's attempts count from 1 again, under its message's id or a new one.
         next_of_known = known and arrival.attempt > self.attempts > 0
-        if self.status in {Status.SUCCEEDED, Status.CANCELLED} or (
-            self.status == Status.FAILED and next_of_known
-        ):
+        has_ended = self.status in {Status.SUCCEEDED, Status.CANCELLED}
+        if has_ended or (self.status == Status.FAILED and next_of_known):
             return Refusal(f"the job has ended: {self.status}")
         if self.status == Status.RUNNING and self.lease_left(arrival.now) > timedelta():
             return Refusal("another attempt holds the job", held_until=self.lease_expires_at)
@@ -285,8 +284,6 @@ def fail_jobs(failures: list[Failure]) -> list[Job | None]:
 def store_jobs(jobs: list[Job]) -> list[bool]:
     """Store new jobs; False for one whose id is taken, which stays as it is."""
     stored = insert_all(jobs, key="id")
-    for job in jobs:
-        job._state.adding = False
     return [stored.pop(job.id, None) is not None for job in jobs]
 
 
@@ -297,8 +294,4 @@ def locked_jobs(ids: Iterable[str]) -> dict[str, Job]:
 
 def save_transitions(transitions: Sequence[Transition | None]) -> list[bool]:
     """Write transitions; False for one that was not to be, or a job that moved meanwhile."""
-    alike: dict[tuple[str, ...], list[Transition]] = {}
-    for transition in filter(None, transitions):
-        alike.setdefault(tuple(transition.after), []).append(transition)
-    saved = {fields: iter(update_each(Job, those)) for fields, those in alike.items()}
-    return [each is not None and next(saved[tuple(each.after)]) for each in transitions]
+    return update_each(Job, transitions)

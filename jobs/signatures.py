@@ -20,6 +20,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from jobs.shown_request import shown_request
+
 logger = logging.getLogger(__name__)
 
 # What every signature must have, and how far the queue's clock may be off, in seconds.
@@ -31,8 +33,6 @@ EXPECTED: dict[str, Any] = {
 }
 LARGEST_BODY = 1024 * 1024
 MOST_DIGITS = 4
-KEPT_HEADERS = ("Upstash-Message-Id", "Upstash-Retried", "Upstash-Schedule-Id", "User-Agent")
-LONGEST_KEPT = 128
 
 
 class SignatureError(Exception):
@@ -122,17 +122,10 @@ def signed(view: View) -> View:
             return JsonResponse({"error": shown}, status=403)
         message_id = request.headers.get("Upstash-Message-Id", "")[:128]
         retried = count(request.headers.get("Upstash-Retried", ""))
-        delivery = Delivery(body, message_id, retried, received(request, claims))
+        delivery = Delivery(body, message_id, retried, shown_request(request, claims))
         return await view(request, delivery, **captured)
 
     return wrapper
-
-
-def received(request: HttpRequest, claims: dict[str, Any]) -> dict[str, Any]:
-    """What a job keeps of its request: no signature, as whoever has one may deliver again."""
-    given = request.headers
-    headers = {name: given[name][:LONGEST_KEPT] for name in KEPT_HEADERS if name in given}
-    return {"headers": headers, "claims": claims}
 
 
 def count(text: str) -> int:

@@ -53,8 +53,8 @@ def visitor_of(request: HttpRequest) -> str:
 def target_for(request: HttpRequest) -> str:
     """Where a visitor's ten requests go: the configured target, or a bin of the visitor's own."""
     name = salted_hmac("jobs.bin", visitor_of(request), algorithm="sha256").hexdigest()[:32]
-    bin_name = request.session.setdefault("bin", name)  # the catcher's pages use it, too
-    own_bin = site_url(request) + reverse("bin", args=[bin_name])
+    # The catcher's pages use the session's `bin`, too.
+    own_bin = site_url(request) + reverse("bin", args=[request.session.setdefault("bin", name)])
     return settings.LONG_TASK_TARGET_URL or own_bin
 
 

@@ -1,3 +1,5 @@
+"""The live updates of open pages as a Django app."""
+
 from django.apps import AppConfig
 
 

@@ -187,7 +187,7 @@ async def test_unknown_message_is_not_found(visit, name):
 async def test_list_makes_the_same_number_of_queries_however_many_there_are(
     visit, page, monkeypatch
 ):
-    monkeypatch.setattr("jobs.queue_status.FRESH_SECONDS", 3600)  # the head of every page
+    monkeypatch.setattr("console.queue_status.FRESH_SECONDS", 3600)  # the head of every page
     assert (await visit.get(page)).status == 200
     numbers = []
     for _ in range(2):

@@ -3,7 +3,7 @@ from live.sources import Part, parts, sources
 
 def test_every_app_that_changes_pages_has_registered():
     names = {source.read.__module__ for source in sources}
-    assert names >= {"jobs.live_source", "catcher.live_source", "jobs.queue_status"}
+    assert names >= {"jobs.live_source", "catcher.live_source", "console.queue_status"}
 
 
 def test_queue_status_is_on_every_page():

@@ -12,20 +12,28 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 from django.tasks import default_task_backend
 from django.template.loader import render_to_string
+from django.utils.functional import SimpleLazyObject
+
+from jobs.hosted import HostedQueue
 
 FRESH_SECONDS = 2.0
 TOPIC = "queue"
 
 
 class QueueStatus(NamedTuple):
-    """`alive` is None while it is not known: no dispatcher has run, and no message waits."""
+    """`alive` is None while it is not known: no dispatcher has run, and no message waits.
+
+    Hosted QStash never says whether it lives.
+    """
 
     name: str
     alive: bool | None
 
     @property
     def word(self) -> str:
-        return "not known" if self.alive is None else "running" if self.alive else "not running"
+        if self.alive is None:
+            return "" if self.name == HostedQueue.name else "not known"
+        return "running" if self.alive else "not running"
 
 
 class Memo:
@@ -51,12 +59,17 @@ memo = Memo()
 
 
 def context_processor(request: HttpRequest) -> dict[str, Any]:
-    """`queue` for every template. On an event loop it is as old as the last synchronous page."""
+    """`queue` for every template; the queue is asked only if the template shows it."""
+    return {"queue": SimpleLazyObject(status)}
+
+
+def status() -> QueueStatus:
+    """The queue's status. On an event loop it is as old as the last synchronous page."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         memo.refresh()
-    return {"queue": QueueStatus(default_task_backend.name, memo.alive)}
+    return QueueStatus(default_task_backend.name, memo.alive)
 
 
 def read_changes(since: bool | None) -> tuple[bool | None, set[str]]:

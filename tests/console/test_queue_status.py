@@ -6,9 +6,9 @@ from django.test import RequestFactory
 
 from broker.clock import now_ms
 from broker.models import Message, Pulse
-from jobs import queue_status
+from console import queue_status
+from console.queue_status import Memo, QueueStatus, context_processor
 from jobs.backends import EmbeddedQueue
-from jobs.queue_status import Memo, QueueStatus, context_processor
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ async def test_page_on_the_event_loop_makes_no_query_for_it(memo):
 
 
 @pytest.mark.parametrize(
-    ("alive", "word"), [(True, ">running<"), (False, ">not running<"), (None, ">not seen yet<")]
+    ("alive", "word"), [(True, ">running<"), (False, ">not running<"), (None, ">not known<")]
 )
 def test_page_says_whether_the_queue_lives(client, db, memo, alive, word):
     memo.alive, memo.asked_at = alive, float("inf")
@@ -81,4 +81,10 @@ def test_page_says_whether_the_queue_lives(client, db, memo, alive, word):
 def test_page_of_a_site_with_hosted_qstash_only_names_it(client, db, hosted):
     page = client.get("/").text
     assert "hosted QStash" in page
-    assert "not seen yet" not in page
+    assert "not known" not in page
+
+
+def test_error_page_needs_no_database(client):
+    page = client.get("/nothing/here")
+    assert page.status_code == 404
+    assert "queue-status" not in page.text
