@@ -19,7 +19,7 @@ from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
 from jobs.history import bars, meta, request_facts, response_facts, timeline
 from jobs.models import Job
-from jobs.pages import Card
+from jobs.pages import Card, is_quiet
 from jobs.tasks import long_task
 from live.views import News
 
@@ -60,7 +60,8 @@ async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> 
         told["stuck"] = is_stuck
     if changed and changed[0] is cards[0]:
         newest = cards[0].job
-        told |= {"newest": newest, "attempts": await attempts_at(newest)}
+        asks = newest.has_ended or is_quiet(newest)
+        told |= {"newest": newest, "attempts": await attempts_at(newest) if asks else []}
     return News(row_news(request, changed, **told), version)
 
 
@@ -76,7 +77,7 @@ async def stuck(cards: Sequence[Card]) -> bool:
 
 
 async def attempts_at(job: Job) -> list[Attempt]:
-    """The queue's attempts at a job that should have begun by now but has not."""
+    """The queue's attempts at a job: what became of a message that has not come, or was settled."""
     try:
         attempts: list[Attempt] = await task_backends[job.backend].attempts(job)
     except PublishError:

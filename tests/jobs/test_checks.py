@@ -62,7 +62,8 @@ def test_embedded_queue_needs_no_account(settings):
 
 def test_manage_py_runs_the_checks(problems, db):
     problems(QSTASH_NEXT_SIGNING_KEY="")
-    assert [problem.id for problem in run_checks()] == ["jobs.E002"]
+    found = [problem.id for problem in run_checks()]
+    assert [name for name in found if name.startswith("jobs.")] == ["jobs.E002"]
 
 
 @pytest.mark.parametrize("name", ["mail", "mail.slow", "MAIL_2", "m" * 128])
