@@ -73,7 +73,7 @@ def home(request: HttpRequest) -> HttpResponse:
     cards = [Card(job) for job in page]
     refresh = any(card.is_open for card in cards)
     context = {"cards": cards, "page": page, "refresh": refresh, "key": secrets.token_hex(16)}
-    is_stuck = default_task_backend.is_stuck()
+    is_stuck = refresh and default_task_backend.is_stuck()
     context |= {"stuck": is_stuck, "version": version_of(cards, is_stuck)}
     return render(request, "jobs/index.html", context)
 
