@@ -16,7 +16,7 @@ from broker.accounts import keys_of
 from broker.api import flow_control, queues, schedules
 from broker.api.shown import own_in_log, shown_letter, shown_message
 from broker.clock import now_ms
-from broker.models import DeadLetter, Event, FlowControl, Message, Queue, Schedule
+from broker.models import DeadLetter, Event, FlowControl, Message, Queue, Schedule, State
 from broker.resources.flow_control import Standing
 from broker.resources.queues import unfinished, visible
 from broker.signing import sign
@@ -25,6 +25,8 @@ from console.search import ACCOUNT
 
 # Lines of a log that a page shows, the newest.
 MOST_LINES = 200
+# In these states there is one more attempt than `retried` says.
+UNCOUNTED = {State.ACTIVE, State.CANCEL_REQUESTED, State.DELIVERED, State.FAILED}
 LINE = {
     "time": "time",
     "state": "state",
@@ -46,7 +48,6 @@ def row_of(message: Message) -> Row:
     state = SHOWN_STATES[message.state]
     if state == "queued" and message.not_before > now_ms():
         state = "scheduled"
-    over = message.state in {"DELIVERED", "ACTIVE", "CANCEL_REQUESTED"}
     return Row(
         message_id=message.message_id,
         url=message.url,
@@ -57,10 +58,15 @@ def row_of(message: Message) -> Row:
         queue=message.queue_name or "",
         schedule=message.schedule_id,
         group=message.url_group,
-        attempts=message.retried + over,
+        attempts=attempts_of(message),
         key=base36(message.pk),
         mark=f"{state}{message.retried}",
     )
+
+
+def attempts_of(message: Message) -> int:
+    """How many attempts there were; `retried` counts those that another has followed or will."""
+    return message.retried + (message.state in UNCOUNTED)
 
 
 def base36(number: int) -> str:

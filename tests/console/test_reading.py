@@ -26,6 +26,22 @@ def test_row_has_a_key_and_a_mark():
     assert int(row.key, 36) == message.pk
 
 
+@pytest.mark.parametrize(
+    "state, retried, attempts",
+    [
+        (State.CREATED, 0, 0),
+        (State.ACTIVE, 0, 1),
+        (State.RETRY, 1, 1),
+        (State.DELIVERED, 0, 1),
+        (State.FAILED, 0, 1),
+        (State.FAILED, 2, 3),
+        (State.CANCELED, 1, 1),
+    ],
+)
+def test_row_counts_the_attempts_of_its_message(state, retried, attempts):
+    assert reading.row_of(kept(state=state, retried=retried)).attempts == attempts
+
+
 def test_message_for_later_is_scheduled():
     assert reading.row_of(kept(not_before=NOW * 2)).state == "scheduled"
 
