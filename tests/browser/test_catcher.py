@@ -124,14 +124,25 @@ def test_url_and_curl_are_copied(browse: Browse, own: Caught):
     own.send("x", data="it's", headers={"X-A": "1"})
     page = browse(own.url)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name=f"Copy {own.url}").click()
-    expect(page.locator("#announcement")).to_have_text("Copied.")
+    page.get_by_role("button", name="Copy http").click()
+    expect(page.locator("#announcement")).to_contain_text("Copied http://")
     assert page.evaluate("navigator.clipboard.readText()") == own.url
-    page.get_by_role("button", name="Copy as curl").click()
+    button = page.get_by_role("button", name="Copy as curl")
+    button.click()
+    expect(page.locator("#announcement")).to_have_text("Copied as curl")
+    expect(button).to_have_class("copy words copied")
     page.wait_for_function("async () => (await navigator.clipboard.readText()).startsWith('curl')")
     text = page.evaluate("navigator.clipboard.readText()")
     assert f"{own.url}x" in text
     assert "-H 'X-A: 1'" in text
+
+
+def test_values_of_a_request_are_readable_on_a_phone(browse: Browse, own: Caught):
+    """Name above value, and no value is broken into a few letters a line."""
+    own.send(headers={"X-Long-Name-Of-A-Header": "a value of some words that is read at once"})
+    page = browse(own.url, viewport={"width": 320, "height": 640})
+    widths = page.locator("#detail dd").evaluate_all("all => all.map(one => one.offsetWidth)")
+    assert widths and min(widths) > 200, widths
 
 
 def test_new_bin_is_made_and_listed(browse: Browse, still: Site):

@@ -203,7 +203,7 @@ def test_pages_work_without_javascript(browse: Browse, open_site: Site, state: d
     expect(page.get_by_role("heading", level=1)).to_have_text("Message")
 
 
-def test_pages_without_a_password_are_off(browse: Browse, still: Site):
+def test_pages_without_a_password_are_off(browse: Browse, live: Site):
     browse.expect("404 (Not Found)")
-    page = browse(f"{still.url}/queue/messages")
+    page = browse(f"{live.url}/queue/messages")
     expect(page.get_by_text("Set CONSOLE_PASSWORD and restart the site.")).to_be_visible()
