@@ -1,7 +1,8 @@
 """Filters of the lists: read from a page's address, given to a queue, written into links.
 
 No message passes here. A filter means what it means in `/v2/`: values are compared as a whole,
-commas separate alternatives. Only the moments are written for people, as UTC without a zone.
+commas separate alternatives. Of a URL the embedded queue needs only a part, and the moments are
+written for people, as UTC without a zone.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from broker.errors import Rejected
 # The fields of the form, by their names in `/v2/`.
 FIELDS = {"url": "URL", "label": "Label", "queueName": "Queue", "scheduleId": "Schedule"}
 DATES = {"from": "fromDate", "to": "toDate"}
-STATES = ("queued", "running", "waiting", "succeeded", "failed", "cancelled")
+STATES = ("scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled")
 LONGEST = 8000
 FURTHEST = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -42,7 +43,7 @@ def read_filters(query: Mapping[str, str]) -> Filters:
     """Read a page's query; Rejected if it asks for what cannot be."""
     state = query.get("state", "")
     if state and state not in STATES:
-        raise Rejected(f"state must be one of {', '.join(STATES)}")
+        raise Rejected(f"there is no state {state[:40]!r}: choose one of {', '.join(STATES)}")
     given = {name: query.get(name, "").strip() for name in (*FIELDS, *DATES)}
     given = {name: value for name, value in given.items() if value}
     if sum(map(len, given.values())) > LONGEST:

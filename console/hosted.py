@@ -54,6 +54,7 @@ class HostedPages(QueuePages):
     """QStash's account to which the token belongs."""
 
     name = "hosted QStash"
+    states = tuple(WIRE_STATES)
     missing = {
         "messages": "QStash’s API lists no messages. This is its log, newest line first: each "
         "message once, with the newest line of this page. It gives no counts.",
@@ -141,6 +142,8 @@ def selectors(filters: Filters) -> dict[str, Any]:
 
 
 def log_query(filters: Filters) -> dict[str, Any]:
+    if filters.state and filters.state not in WIRE_STATES:
+        raise Problem(f"QStash’s log does not tell which messages are {filters.state}.", 400)
     state = {"state": WIRE_STATES[filters.state]} if filters.state else {}
     return selectors(filters) | state
 

@@ -9,7 +9,7 @@ https://upstash.com/docs/qstash/api-reference
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
-from console.filters import Filters
+from console.filters import STATES, Filters
 
 type Json = dict[str, Any]
 
@@ -94,12 +94,14 @@ class Detail(NamedTuple):
 
 
 class QueuePages(ABC):
-    """A queue as the pages need it. `missing` says for a page what the queue does not tell.
+    """A queue as the pages need it. `states` are those that it tells apart, and `missing` says
+    for a page what it does not tell.
 
     Every method may raise `Problem`.
     """
 
     name: str
+    states: tuple[str, ...] = STATES
     missing: dict[str, str] = {}
 
     @abstractmethod
@@ -125,6 +127,10 @@ class QueuePages(ABC):
     @abstractmethod
     async def letters(self, filters: Filters, cursor: str = "") -> Listing:
         """A page of dead letters, newest first."""
+
+    async def letters_left(self, dlq_ids: list[str]) -> set[str]:
+        """Those of some dead letters that are still there."""
+        return set()
 
     @abstractmethod
     async def count_letters(self, filters: Filters) -> Count | None:

@@ -9,15 +9,19 @@ from collections.abc import Callable
 from functools import cached_property
 
 from django.db import models
-from django.db.models import Min, Q, QuerySet
+from django.db.models import Min, Q, QuerySet, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.fields import BooleanField
+from django.db.models.functions import StrIndex
+from django.db.models.lookups import GreaterThan
 
 from broker.api.dead_letters import choose
-from broker.api.filters import date_condition, message_condition
+from broker.api.filters import Selectors, date_condition, message_condition
 from broker.api.filters import values as values_of
 from broker.api.pages import read_pair
+from broker.clock import now_ms
 from broker.models import DeadLetter, Message, State
+from broker.options import quoted
 from console.filters import STATES, Filters
 from console.interface import MOST_COUNTED, PAGE, Count
 
@@ -29,6 +33,7 @@ COMPARED = (2_000, 50_000)
 FEW = 1000
 
 IN_STATE = {
+    "scheduled": [State.CREATED],
     "queued": [State.CREATED],
     "running": [State.ACTIVE, State.CANCEL_REQUESTED],
     "waiting": [State.RETRY],
@@ -36,7 +41,7 @@ IN_STATE = {
     "failed": [State.FAILED],
     "cancelled": [State.CANCELED],
 }
-UNFINISHED = ("queued", "running", "waiting")
+UNFINISHED = ("scheduled", "queued", "running", "waiting")
 NEWEST = ("-created_at", "-id")
 # The conditions of partial indexes, as SQLite recognizes them: with their values in the text.
 ENDED_BADLY = "broker_message.state IN ('FAILED', 'CANCELED')"
@@ -48,13 +53,28 @@ def literally(sql: str) -> RawSQL:
     return RawSQL(sql, [], output_field=BooleanField())  # noqa: S611  constants of this module
 
 
+def url_condition(selectors: Selectors, column: str) -> Q:
+    """Whether a part of a row's URL is what is asked for; compared row by row."""
+    if "url" not in selectors:
+        return Q()
+    condition = Q(pk__in=[])
+    for part in values_of(selectors, "url"):
+        condition |= Q(GreaterThan(StrIndex(column, Value(quoted(part))), 0))
+    return condition
+
+
+def without_url(selectors: Selectors) -> Selectors:
+    return {name: given for name, given in selectors.items() if name != "url"}
+
+
 class Search:
     """The messages that filters choose, but for a state; `cursor` is where a page begins."""
 
     def __init__(self, filters: Filters, cursor: str = "") -> None:
         self.filters, self.cut = filters, False
         selectors = filters.selectors
-        self.condition = message_condition(selectors)
+        self.condition = message_condition(without_url(selectors)) & url_condition(selectors, "url")
+        self.now = now_ms()
         self.dates = date_condition(selectors, "created_at") & after(cursor)
         self.ends: dict[str, int | None] = {}
 
@@ -62,6 +82,10 @@ class Search:
         """All that match, in a state or in any, however long that takes to find."""
         found = Message.objects.filter(self.condition, self.dates, account=ACCOUNT)
         wanted = IN_STATE[state] if state else []
+        if state == "scheduled":
+            found = found.filter(not_before__gt=self.now)
+        elif state == "queued":
+            found = found.filter(not_before__lte=self.now)
         if len(wanted) == 1:
             return found.filter(state=wanted[0])
         return found.filter(state__in=wanted) if wanted else found
@@ -168,7 +192,8 @@ class LetterSearch:
 
     def __init__(self, filters: Filters, cursor: str = "") -> None:
         self.filters, self.pair = filters, read_pair(cursor)
-        self.rows = choose(ACCOUNT, filters.selectors)
+        self.rows = choose(ACCOUNT, without_url(filters.selectors))
+        self.rows = self.rows.filter(url_condition(filters.selectors, "message__url"))
         self.mine = DeadLetter.objects.filter(account=ACCOUNT)
         if self.pair:
             self.rows, self.mine = (r.filter(id__lt=self.pair[1]) for r in (self.rows, self.mine))

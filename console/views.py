@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from broker.api.lookups import read
 from broker.errors import Rejected
 from console.access import for_operator
-from console.filters import FIELDS, STATES, Filters, read_filters
+from console.filters import FIELDS, Filters, read_filters
 from console.interface import Count, Problem, Row
 from console.serving import done, page, queue_pages, show
 from console.shown import ShownRow, shown_detail, shown_row
@@ -45,7 +45,7 @@ async def messages(request: HttpRequest) -> HttpResponse:
     context = {
         "filters": filters,
         "fields": [(n, label, filters.given.get(n, "")) for n, label in FIELDS.items()],
-        "chips": chips(filters, counts),
+        "chips": chips(filters, pages.states, counts),
         "rows": [shown_row(row) for row in found.rows],
         "version": version(found.rows),
         "query": filters.query(),
@@ -56,7 +56,9 @@ async def messages(request: HttpRequest) -> HttpResponse:
     return await show(request, "console/messages.html", context)
 
 
-def chips(filters: Filters, counts: dict[str, Count] | None) -> list[Chip]:
+def chips(
+    filters: Filters, states: tuple[str, ...], counts: dict[str, Count] | None
+) -> list[Chip]:
     """The filters by state; their counts are of what the other filters leave."""
     return [
         Chip(
@@ -66,7 +68,7 @@ def chips(filters: Filters, counts: dict[str, Count] | None) -> list[Chip]:
             counts[state] if counts else None,
             state == filters.state,
         )
-        for state in ("", *STATES)
+        for state in ("", *states)
     ]
 
 
@@ -102,7 +104,7 @@ async def message_changes(request: HttpRequest, since: str) -> News | None:
         "changed": [shown_row(row) for row in changed],
         "new": new,
         "gone": order[MOST_ROWS:],
-        "chips": chips(filters, await pages.counts(filters)),
+        "chips": chips(filters, pages.states, await pages.counts(filters)),
     }
     html = await read(lambda: render_to_string("console/messages.html#news", context, request))
     return News(html, "_".join(f"{key}-{now[key]}" for key in order[:MOST_ROWS]))

@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from broker.clock import now_ms
 from broker.models import DeadLetter, Message, State
 from console import search
 from console.filters import STATES, read_filters
@@ -79,6 +80,23 @@ def test_filter_chooses_what_it_chooses_in_the_api(fields, query):
     assert str(Search(read_filters(query)).count("succeeded")) == "0"
 
 
+@pytest.mark.parametrize("part", ["/api/long", "ong-task", "a.test", "http://a.test/", "x=%_"])
+def test_part_of_a_url_is_enough(part):
+    add(2, url="http://b.test/other?x=12")
+    wanted = add(2, url="http://a.test/api/long-task?x=%_")
+    assert found(url=part) == ids(wanted)
+    bury(new_message(url="http://b.test/other?x=12"), new_message(url=wanted[0].url))
+    assert str(LetterSearch(read_filters({"url": part})).count()) == "1"
+
+
+def test_message_for_later_is_scheduled_until_it_is_due():
+    later = add(1, not_before=now_ms() + 3_600_000)
+    due = add(1)
+    assert (found(state="scheduled"), found(state="queued")) == (ids(later), ids(due))
+    counts = Search(read_filters({})).counts()
+    assert (str(counts["scheduled"]), str(counts["queued"])) == ("1", "1")
+
+
 def test_time_is_a_filter():
     first, middle, last = add(3)
     Message.objects.filter(pk=first.pk).update(created_at=NOW - 3_600_000)
@@ -97,12 +115,13 @@ def test_each_state_has_its_messages_and_its_count():
         "failed": over(State.FAILED),
         "cancelled": over(State.CANCELED),
     }
+    wire["scheduled"] = {"not_before": now_ms() + 3_600_000}
     added = {state: add(2, **fields) for state, fields in wire.items()}
     counts = Search(read_filters({})).counts()
     for state in STATES:
         assert found(state=state) == ids(added[state])
         assert str(counts[state]) == "2"
-    assert str(counts[""]) == "12"
+    assert str(counts[""]) == "14"
 
 
 def test_messages_of_other_accounts_are_not_found():
