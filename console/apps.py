@@ -12,5 +12,6 @@ class ConsoleConfig(AppConfig):
         from live.sources import Part, register, register_part
 
         register(live_source.read_logged, every_seconds=live_source.EVERY_SECONDS)
+        register(live_source.read_letters, every_seconds=live_source.EVERY_SECONDS)
         register(queue_status.read_changes, every_seconds=queue_status.FRESH_SECONDS)
         register_part(Part(queue_status.TOPIC, queue_status.version, queue_status.render))

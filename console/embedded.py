@@ -79,6 +79,9 @@ class EmbeddedPages(QueuePages):
 
         return await read(look)
 
+    async def letters_left(self, dlq_ids: list[str]) -> set[str]:
+        return await read(lambda: {letter.dlq_id for letter in named(ACCOUNT, dlq_ids)})
+
     async def count_letters(self, filters: Filters) -> Count:
         return await read(LetterSearch(filters).count)
 

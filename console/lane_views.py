@@ -10,11 +10,13 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from broker.errors import Rejected
+from catcher.pages import site_of
 from console.attempts import moment
 from console.interface import Json
 from console.serving import done, page, queue_pages, show
-from console.shown import line, whole
+from console.shown import line, whole, without_origin
 
+KINDS = {"queue": "queue", "key": "flow control key", "schedule": "schedule", "group": "URL group"}
 DONE = {"pause": "paused", "resume": "resumed", "delete": "deleted"}
 # The page to which each kind belongs, and what may be done with it.
 PAGES = {
@@ -25,6 +27,12 @@ PAGES = {
 }
 STATES = {"SUCCESS": "succeeded", "FAIL": "failed", "IN_PROGRESS": "running"}
 MOST_ENDPOINTS = 100
+# What it means that one is deleted.
+LOST = {
+    "queue": "Its settings are lost. Its messages are still delivered.",
+    "schedule": "It publishes no more messages and cannot be brought back.",
+    "group": "Its endpoints are forgotten, and nothing can be published to it any more.",
+}
 
 
 @require_safe
@@ -54,19 +62,24 @@ def named(item: Json, name: str) -> Json:
 async def schedules(request: HttpRequest) -> HttpResponse:
     """Schedules with their next and last runs."""
     found = await queue_pages().schedules(request.GET.get("after", ""))
-    context = {"schedules": [shown_schedule(item) for item in found.rows], "more": found.cursor}
+    context = {
+        "schedules": [shown_schedule(item, site_of(request)) for item in found.rows],
+        "more": found.cursor,
+    }
     return await show(request, "console/schedules.html", context)
 
 
-def shown_schedule(item: Json) -> Json:
+def shown_schedule(item: Json, origin: str) -> Json:
     """A schedule, ready for the template."""
     last = item.get("lastScheduleStates")
+    destination = line(item.get("destination", ""), 160)
     states = list(last.items())[:5] if isinstance(last, dict) else []
     return {
         "raw": str(item.get("scheduleId", "")),
         "shown": line(item.get("scheduleId", "")),
         "cron": line(item.get("cron", "")),
-        "destination": line(item.get("destination", ""), 160),
+        "destination": destination,
+        "to": without_origin(destination, origin),
         "paused": item.get("isPaused") is True,
         "next_at": moment(whole(item.get("nextScheduleTime"))),
         "last_at": moment(whole(item.get("lastScheduleTime"))),
@@ -104,5 +117,23 @@ async def change(request: HttpRequest, what: str) -> HttpResponse:
     verb, name = request.POST.get("do", ""), request.POST.get("name", "")
     if verb not in verbs:
         raise Rejected(f"a {what} knows {', '.join(verbs)}")
+    if verb == "delete" and "confirmed" not in request.POST:
+        return await confirm(request, what, name)
     await queue_pages().change(what, verb, name)
-    return done(reverse(address), DONE[verb])
+    kind = KINDS[what][0].upper() + KINDS[what][1:]
+    return done(reverse(address), f"{kind} {line(name, 60)} {DONE[verb]}.")
+
+
+async def confirm(request: HttpRequest, what: str, name: str) -> HttpResponse:
+    """Ask once more before something is deleted."""
+    context = {
+        "question": f"Delete {KINDS[what]} {line(name, 60)}?",
+        "words": LOST[what],
+        "action": reverse("console_change", args=[what]),
+        "fields": [("name", name)],
+        "do": "delete",
+        "label": "Delete",
+        "danger": True,
+        "back": reverse(PAGES[what][0]),
+    }
+    return await show(request, "console/confirm.html", context)

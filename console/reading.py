@@ -4,6 +4,7 @@ No message is changed here. Rows become the JSON objects of `/v2/`, by the funct
 broker/api/ where a page has room for all they show, and without bodies in lists.
 """
 
+import base64
 import re
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,8 @@ from console.search import ACCOUNT
 MOST_LINES = 200
 # In these states there is one more attempt than `retried` says.
 UNCOUNTED = {State.ACTIVE, State.CANCEL_REQUESTED, State.DELIVERED, State.FAILED}
+# How the body of a job's message begins.
+JOB = re.compile(rb'\s*\{\s*"job_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
 LINE = {
     "time": "time",
     "state": "state",
@@ -111,8 +114,9 @@ def claims_of(message: Message) -> Json:
     return {name: claims[name] for name in ("iss", "sub", "body", "nbf")}
 
 
-def letter_in_list(letter: DeadLetter) -> Json:
-    """A dead letter as a list shows it: without bodies and headers."""
+def letter_in_list(letter: Any) -> Json:
+    """A dead letter of search.py as a list shows it: without headers, hardly any body."""
+    job = JOB.match(bytes(letter.body or b""))
     message = letter.message
     return {
         "dlqId": letter.dlq_id,
@@ -124,6 +128,10 @@ def letter_in_list(letter: DeadLetter) -> Json:
         "labels": message.label_list,
         "queueName": message.queue_name or "",
         "scheduleId": message.schedule_id,
+        "attempts": attempts_of(message),
+        "error": letter.error or "",
+        "responseBodyBase64": base64.b64encode(bytes(letter.answer or b"")).decode(),
+        "jobId": job[1].decode() if job else "",
     }
 
 

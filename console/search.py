@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import cached_property
 
 from django.db import models
-from django.db.models import Min, Q, QuerySet, Value
+from django.db.models import BinaryField, Min, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.fields import BooleanField
-from django.db.models.functions import StrIndex
+from django.db.models.functions import StrIndex, Substr
 from django.db.models.lookups import GreaterThan
 
 from broker.api.dead_letters import choose
@@ -20,7 +20,7 @@ from broker.api.filters import Selectors, date_condition, message_condition
 from broker.api.filters import values as values_of
 from broker.api.pages import read_pair
 from broker.clock import now_ms
-from broker.models import DeadLetter, Message, State
+from broker.models import DeadLetter, Event, Message, State
 from broker.options import quoted
 from console.filters import STATES, Filters
 from console.interface import MOST_COUNTED, PAGE, Count
@@ -41,6 +41,8 @@ IN_STATE = {
     "failed": [State.FAILED],
     "cancelled": [State.CANCELED],
 }
+# What a list shows of a dead letter's answer, and where it looks for a job's id.
+ANSWER_BYTES, BODY_BYTES = 800, 100
 UNFINISHED = ("scheduled", "queued", "running", "waiting")
 NEWEST = ("-created_at", "-id")
 # The conditions of partial indexes, as SQLite recognizes them: with their values in the text.
@@ -187,6 +189,16 @@ def after(cursor: str) -> Q:
     return Q(created_at__lte=at) & (Q(created_at__lt=at) | Q(id__lt=key))
 
 
+def with_reasons(letters: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+    """Letters with the last `error`, and the beginnings of the `answer` and of the `body`."""
+    failed = Event.objects.filter(message=OuterRef("message"), state=State.FAILED).order_by("-id")
+    return letters.annotate(
+        error=Subquery(failed.values("error")[:1]),
+        answer=Substr("response_body", 1, ANSWER_BYTES, output_field=BinaryField()),
+        body=Substr("message__body", 1, BODY_BYTES, output_field=BinaryField()),
+    )
+
+
 class LetterSearch:
     """The dead letters that filters choose; an index leads along all of the account."""
 
@@ -217,7 +229,7 @@ class LetterSearch:
 
     def page(self) -> tuple[list[DeadLetter], str, bool]:
         """A page of letters with their messages, the next one's cursor, whether it ended early."""
-        rows = self.bounded().order_by("-id").select_related("message")
+        rows = with_reasons(self.bounded()).order_by("-id").select_related("message")
         found = list(rows.defer("response_body", "response_header", "message__body")[: PAGE + 1])
         if len(found) > PAGE:
             return found[:PAGE], found[PAGE - 1].dlq_id, False

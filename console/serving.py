@@ -4,12 +4,13 @@ No message passes here. A view gets what it shows from the queue's pages and ren
 thread, as formatting a large body takes a while.
 """
 
-import re
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
+from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -20,7 +21,8 @@ from console.embedded import EmbeddedPages
 from console.hosted import HostedPages
 from console.interface import Problem, QueuePages
 
-DONE = re.compile("(cancelled|retried|deleted|paused|resumed)-([0-9]{1,9})([+]?)")
+# For how long an address says what a button has done.
+SAID_SECONDS = 300
 
 type View = Callable[..., Coroutine[Any, Any, HttpResponse]]
 
@@ -39,15 +41,18 @@ def page(view: View) -> View:
         try:
             return await view(request, **captured)
         except Rejected as refusal:
-            return await problem(request, str(refusal), refusal.status)
+            # What a page is asked for is a filter.
+            heading = "" if request.method == "POST" else "No such filter"
+            return await problem(request, str(refusal), refusal.status, heading)
         except Problem as error:
             return await problem(request, str(error), error.status)
 
     return wrapper
 
 
-async def problem(request: HttpRequest, words: str, status: int) -> HttpResponse:
-    return await show(request, "console/problem.html", {"problem": words}, status)
+async def problem(request: HttpRequest, words: str, status: int, heading: str = "") -> HttpResponse:
+    context = {"problem": words, "problem_heading": heading}
+    return await show(request, "console/problem.html", context, status)
 
 
 async def show(
@@ -59,25 +64,33 @@ async def show(
         "queue_name": pages.name,
         "missing": pages.missing,
         "embedded": isinstance(pages, EmbeddedPages),
-        "done": what_was_done(request),
+        "done": what_was_said(request, "done"),
+        "not_done": what_was_said(request, "not_done"),
         "locked": not settings.CONSOLE_OPEN,
     }
     return await read(lambda: render(request, template, everywhere | context, status=status))
 
 
-def what_was_done(request: HttpRequest) -> str:
-    """What a button has done, from the address to which it has led: `?done=cancelled-1`."""
-    if not (found := DONE.fullmatch(request.GET.get("done", ""))):
+def signer() -> signing.TimestampSigner:
+    """Signs what an address says, so that nobody else can make a page say something."""
+    return signing.TimestampSigner(salt="console.said")
+
+
+def what_was_said(request: HttpRequest, name: str) -> str:
+    """What a button has done, or why not, from the address to which it has led."""
+    try:
+        return signer().unsign(request.GET.get(name, ""), max_age=SAID_SECONDS)
+    except signing.BadSignature:
         return ""
-    verb, number, more = found.groups()
-    words = f"{int(number):,} {verb}."
-    return f"{words} There are more: do it again." if more else words
 
 
-def done(address: str, verb: str, number: int = 1, more: bool = False) -> HttpResponse:
+def done(address: str, words: str, name: str = "done") -> HttpResponse:
     """Lead to a page that says what was done."""
     sign = "&" if "?" in address else "?"
-    plus = "%2B" if more else ""
-    return HttpResponse(
-        status=303, headers={"Location": f"{address}{sign}done={verb}-{number}{plus}"}
-    )
+    said = urlencode({name: signer().sign(words)})
+    return HttpResponse(status=303, headers={"Location": f"{address}{sign}{said}"})
+
+
+def not_done(address: str, words: str) -> HttpResponse:
+    """Lead to a page that says why nothing was done."""
+    return done(address, words, "not_done")

@@ -19,6 +19,7 @@ from console.masking import masked, masked_headers, masked_url
 
 LONGEST_LINE = 300
 LONGEST_URL = 160
+LONGEST_REASON = 200
 MOST_HEADERS = 200
 ONE_LINE = VISIBLE | {ord("\n"): "␊", ord("\r"): "␍", ord("\t"): " "}
 # The facts of a message, by their names in QStash's API.
@@ -46,6 +47,7 @@ class ShownRow(NamedTuple):
 
     row: Row
     url: str
+    to: str
     at: datetime | None
     facts: list[tuple[str, str]]
 
@@ -79,12 +81,50 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
-def shown_row(row: Row) -> ShownRow:
+def line_of_url(url: str) -> str:
+    return cut(masked_url(url[: 4 * LONGEST_URL]).translate(ONE_LINE), LONGEST_URL)
+
+
+def without_origin(url: str, origin: str) -> str:
+    """A URL of this site as a path, any other as it is."""
+    return url.removeprefix(origin) if url.startswith(f"{origin}/") else url
+
+
+def shown_row(row: Row, origin: str) -> ShownRow:
     named = {"queue": row.queue, "schedule": row.schedule, "URL group": row.group}
     facts = [(name, line(value, 60)) for name, value in named.items() if value]
     facts += [("label", line(label, 60)) for label in row.labels[:5]]
-    url = cut(masked_url(row.url[: 4 * LONGEST_URL]).translate(ONE_LINE), LONGEST_URL)
-    return ShownRow(row, url, moment(row.at), facts)
+    url = line_of_url(row.url)
+    return ShownRow(row, url, without_origin(url, origin), moment(row.at), facts)
+
+
+def shown_letter(letter: Json, origin: str) -> Json:
+    """A dead letter in a list, ready for the template."""
+    status = whole(letter.get("responseStatus"))
+    url = line_of_url(str(letter.get("url", "")))
+    words = f"HTTP {status}" if status else "no answer"
+    return {
+        "id": str(letter.get("dlqId", "")),
+        "message_id": str(letter.get("messageId", "")),
+        "url": url,
+        "to": without_origin(url, origin),
+        "method": line(letter.get("method", ""), 20),
+        "at": moment(whole(letter.get("failedAt"))),
+        "status": words,
+        "reason": reason_of(letter, words),
+        "attempts": letter.get("attempts"),
+        "job": str(letter.get("jobId", "")),
+        "labels": [line(label, 60) for label in (letter.get("labels") or [])[:5]],
+    }
+
+
+def reason_of(letter: Json, status: str) -> str:
+    """The last error, or where that is the status alone, how the answer begins."""
+    error = str(letter.get("error") or "")
+    if error and error != status:
+        return line(error, LONGEST_REASON)
+    answer = decoded(body_of(letter, "responseBody")[: 4 * LONGEST_REASON], "") or ""
+    return line(" ".join(answer.split()), LONGEST_REASON)
 
 
 def shown_detail(message_id: str, detail: Detail) -> ShownMessage:

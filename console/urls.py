@@ -15,6 +15,7 @@ urlpatterns = [
     ),
     path("messages/<str:message_id>/cancel", views.cancel_message, name="console_cancel"),
     path("dead-letters", letter_views.dead_letters, name="console_dead_letters"),
+    path("dead-letters/changes", letter_views.letter_changes, name="console_letter_changes"),
     path("dead-letters/take", letter_views.take_dead_letters, name="console_take"),
     path("queues", lane_views.queues, name="console_queues"),
     path("schedules", lane_views.schedules, name="console_schedules"),

@@ -13,10 +13,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from broker.api.lookups import read
 from broker.errors import Rejected
+from catcher.pages import site_of
 from console.access import for_operator
 from console.filters import FIELDS, Filters, read_filters
 from console.interface import Count, Problem, Row
-from console.serving import done, page, queue_pages, show
+from console.serving import done, not_done, page, queue_pages, show
 from console.shown import ShownRow, shown_detail, shown_row
 from live.views import News, live
 
@@ -46,7 +47,7 @@ async def messages(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "fields": [(n, label, filters.given.get(n, "")) for n, label in FIELDS.items()],
         "chips": chips(filters, pages.states, counts),
-        "rows": [shown_row(row) for row in found.rows],
+        "rows": [shown_row(row, site_of(request)) for row in found.rows],
         "version": version(found.rows),
         "query": filters.query(),
         "older": filters.query(cursor=found.cursor) if found.cursor else "",
@@ -56,9 +57,7 @@ async def messages(request: HttpRequest) -> HttpResponse:
     return await show(request, "console/messages.html", context)
 
 
-def chips(
-    filters: Filters, states: tuple[str, ...], counts: dict[str, Count] | None
-) -> list[Chip]:
+def chips(filters: Filters, states: tuple[str, ...], counts: dict[str, Count] | None) -> list[Chip]:
     """The filters by state; their counts are of what the other filters leave."""
     return [
         Chip(
@@ -91,17 +90,17 @@ async def message_changes(request: HttpRequest, since: str) -> News | None:
     newest = {row.key: row for row in (await pages.messages(filters)).rows}
     left = await pages.rows([key for key in known if key not in newest])
     changed = [row for row in [*newest.values(), *left] if known.get(row.key, row.mark) != row.mark]
-    new, above = list[tuple[str, ShownRow]](), ""
+    new, above, origin = list[tuple[str, ShownRow]](), "", site_of(request)
     for row in newest.values():
         if row.key not in known:
-            new.append((above, shown_row(row)))
+            new.append((above, shown_row(row, origin)))
         above = row.key
     if not new and not changed:
         return None
     now = known | {row.key: row.mark for row in [*changed, *newest.values()]}
     order = [*newest] + [key for key in known if key not in newest]
     context = {
-        "changed": [shown_row(row) for row in changed],
+        "changed": [shown_row(row, origin) for row in changed],
         "new": new,
         "gone": order[MOST_ROWS:],
         "chips": chips(filters, pages.states, await pages.counts(filters)),
@@ -142,6 +141,7 @@ async def one_message_changes(request: HttpRequest, since: str, message_id: str)
 @page
 async def cancel_message(request: HttpRequest, message_id: str) -> HttpResponse:
     """Cancel a message that is not over, and show it again."""
-    number = await queue_pages().cancel(message_id)
     address = reverse("console_message", kwargs={"message_id": message_id})
-    return done(address, "cancelled", number)
+    if not await queue_pages().cancel(message_id):
+        return not_done(address, "This message cannot be cancelled: it is over.")
+    return done(address, "Message cancelled.")

@@ -18,11 +18,11 @@ class Explained(NamedTuple):
 STATES = [
     Explained("not_sent", "The queue has not taken its message. It can be sent again."),
     Explained("queued", "The queue has its message and will deliver it."),
-    Explained("running", "An attempt works on it, and renews its lease meanwhile."),
+    Explained("running", "An attempt is working on it."),
     Explained("waiting", "An attempt has failed. The queue will deliver the message again."),
     Explained("succeeded", "The task has returned. A message that comes now changes nothing."),
     Explained("failed", "No attempt is left, or the task has given up. It can be run again."),
-    Explained("cancelled", "Somebody has cancelled it before it ended."),
+    Explained("cancelled", "It was cancelled before it ended."),
 ]
 READING = [
     Explained("jobs/tasks.py", "the work itself: a task is a function"),

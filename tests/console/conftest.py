@@ -3,6 +3,7 @@
 import html
 import re
 from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from django.test import AsyncClient
@@ -11,6 +12,7 @@ from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
 from broker.models import Message, State
 from broker.publishing import read_message, store
+from console.serving import signer
 from groupcommit.writer import writer
 from tests.broker.letters import buried
 
@@ -27,6 +29,15 @@ class Seen(NamedTuple):
         return " ".join(html.unescape(re.sub("<[^>]*>", " ", self.html)).split())
 
 
+def landed(answer: Seen) -> tuple[str, str]:
+    """Where a click has led, and what the page says there."""
+    address, _, query = answer.headers["Location"].partition("?")
+    fields = parse_qsl(query)
+    (said,) = (value for name, value in fields if name in {"done", "not_done"})
+    rest = urlencode([(name, value) for name, value in fields if name not in {"done", "not_done"}])
+    return f"{address}?{rest}" if rest else address, signer().unsign(said)
+
+
 class Visit:
     """Opens pages of the queue as an operator does."""
 
@@ -35,6 +46,10 @@ class Visit:
 
     async def get(self, path: str, **query: str) -> Seen:
         return await self.seen(await self.client.get(f"/queue/{path}", query))
+
+    async def follow(self, answer: Seen) -> Seen:
+        """The page to which a click has led."""
+        return await self.seen(await self.client.get(answer.headers["Location"]))
 
     async def post(self, path: str, **form: object) -> Seen:
         return await self.seen(await self.client.post(f"/queue/{path}", form))

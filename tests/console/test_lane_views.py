@@ -1,5 +1,7 @@
 """Queues, keys, schedules and groups: their numbers, and the buttons that change them."""
 
+import re
+
 import pytest
 
 from broker.changes import make
@@ -9,7 +11,7 @@ from broker.publishing import Publication
 from broker.resources import queues, schedules, url_groups
 from broker.resources.queues import QueueChange
 from broker.resources.url_groups import EndpointChange, GroupChange
-from tests.console.conftest import published
+from tests.console.conftest import landed, published
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,16 +39,16 @@ async def test_queues_and_keys_have_their_numbers(visit):
     for _ in range(3):
         await published(flow_control_key="k", flow_control_value="parallelism=2, rate=7, period=9")
     page = await visit.get("queues")
-    assert "emails 0 not over 1 at once" in page.text
+    assert "emails 0 unfinished 1 at once" in page.text
     assert "3 waiting 0 running of 2 0 of 7 started in 9 s" in page.text
 
 
 async def test_queue_is_paused_and_resumed(visit):
     await make_queue("emails")
     answer = await visit.post("change/queue", do="pause", name="emails")
-    assert answer.headers["Location"] == "/queue/queues?done=paused-1"
-    page = await visit.get("queues")
-    assert "paused" in page.text and 'aria-label="Resume emails"' in page.html
+    assert landed(answer) == ("/queue/queues", "Queue emails paused.")
+    page = await visit.follow(answer)
+    assert "Queue emails paused." in page.text and 'aria-label="Resume emails"' in page.html
     await visit.post("change/queue", do="resume", name="emails")
     assert not (await Queue.objects.aget()).paused
 
@@ -55,20 +57,45 @@ async def test_schedule_shows_its_next_run_and_is_deleted(visit):
     await make_schedule("nightly")
     page = await visit.get("schedules")
     assert "nightly */5 * * * * to http://a.test/ next" in page.text
-    await visit.post("change/schedule", do="delete", name="nightly")
+    await visit.post("change/schedule", do="delete", name="nightly", confirmed="1")
     assert not await Schedule.objects.aexists()
 
 
 async def test_group_shows_its_endpoints_and_is_deleted(visit):
     await make_group("three")
     assert "three 1 endpoint one : http://a.test/" in (await visit.get("url-groups")).text
-    await visit.post("change/group", do="delete", name="three")
+    answer = await visit.post("change/group", do="delete", name="three", confirmed="1")
+    assert landed(answer) == ("/queue/url-groups", "URL group three deleted.")
     assert not await UrlGroup.objects.aexists()
+
+
+@pytest.mark.parametrize("what", ["queue", "schedule", "group"])
+async def test_nothing_is_deleted_without_a_question(visit, what):
+    await make_queue("one")
+    await make_schedule("one")
+    await make_group("one")
+    asked = await visit.post(f"change/{what}", do="delete", name="one")
+    assert asked.status == 200
+    assert re.search(f"Delete (URL )?{what} one?", asked.text)
+    assert '<input type="hidden" name="name" value="one">' in asked.html
+    for model in (Queue, Schedule, UrlGroup):
+        assert await model.objects.acount() == 1
+    assert (
+        "deleted."
+        in landed(await visit.post(f"change/{what}", do="delete", name="one", confirmed="1"))[1]
+    )
+
+
+async def test_destination_on_this_site_is_shown_as_a_path(visit):
+    await make_schedule("s", "http://testserver/api/nightly")
+    page = await visit.get("schedules")
+    assert "to /api/nightly" in page.text
+    assert 'title="http://testserver/api/nightly"' in page.html
 
 
 @pytest.mark.parametrize("page", ["queues", "schedules", "url-groups"])
 async def test_empty_list_says_so(visit, page):
-    assert "None." in (await visit.get(page)).text
+    assert "None yet." in (await visit.get(page)).text
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import pytest
 
-from broker.models import Event, Message, State
-from console.live_source import LOOK_BACK, read_logged
+from broker.models import DeadLetter, Event, Message, State
+from console.live_source import LOOK_BACK, read_letters, read_logged
+from tests.broker.letters import bury
 from tests.broker.messages import NOW, new_message
 
 pytestmark = pytest.mark.django_db
@@ -54,3 +55,13 @@ def test_deleted_lines_are_no_news(message):
     since, _ = read_logged(None)
     lines[-1].delete()
     assert read_logged(since)[1] == set()
+
+
+def test_letters_are_told_when_they_come_and_when_they_go():
+    since, topics = read_letters(None)
+    assert topics == read_letters(since)[1] == set()
+    bury(new_message())
+    since, topics = read_letters(since)
+    assert topics == {"letters"}
+    DeadLetter.objects.all().delete()
+    assert read_letters(since)[1] == {"letters"}

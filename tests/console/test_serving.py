@@ -5,7 +5,7 @@ from django.test import RequestFactory
 
 from console.embedded import EmbeddedPages
 from console.hosted import HostedPages
-from console.serving import done, queue_pages, what_was_done
+from console.serving import done, not_done, queue_pages, what_was_said
 
 
 def test_queue_is_the_one_that_carries_the_messages(settings):
@@ -15,20 +15,26 @@ def test_queue_is_the_one_that_carries_the_messages(settings):
     assert isinstance(queue_pages(), HostedPages)
 
 
-@pytest.mark.parametrize(
-    "said, words",
-    [
-        ("cancelled-1", "1 cancelled."),
-        ("deleted-10000+", "10,000 deleted. There are more: do it again."),
-        ("", ""),
-        ("pwned by evil-1", ""),
-        ("<b>-1", ""),
-    ],
-)
-def test_page_says_what_was_done_and_nothing_else(said, words):
-    assert what_was_done(RequestFactory().get("/", {"done": said})) == words
+def said(query: str, name: str = "done") -> str:
+    return what_was_said(RequestFactory().get(f"/?{query}"), name)
 
 
-def test_address_says_what_was_done():
-    assert done("/a", "deleted", 3)["Location"] == "/a?done=deleted-3"
-    assert done("/a?b=c", "deleted", 3, more=True)["Location"] == "/a?b=c&done=deleted-3%2B"
+@pytest.mark.parametrize("address", ["/a", "/a?b=c"])
+def test_page_says_what_was_done(address):
+    location = done(address, "Queue <mail> paused.")["Location"]
+    path, _, query = location.partition("?")
+    assert path == "/a" and "&&" not in location and "?&" not in location
+    assert said(query) == "Queue <mail> paused."
+    assert said(query, "not_done") == ""
+    assert said(not_done(address, "No.")["Location"].partition("?")[2], "not_done") == "No."
+
+
+@pytest.mark.parametrize("query", ["", "done=", "done=pwned", "done=pwned:1vabc:0123456789"])
+def test_page_says_nothing_that_the_site_has_not_signed(query):
+    assert said(query) == ""
+
+
+def test_page_says_nothing_of_long_ago(monkeypatch):
+    query = done("/a", "Done.")["Location"].partition("?")[2]
+    monkeypatch.setattr("console.serving.SAID_SECONDS", -1)
+    assert said(query) == ""

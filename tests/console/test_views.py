@@ -6,7 +6,7 @@ from django.db.backends.utils import CursorWrapper
 from broker.cancelling import cancel_now
 from broker.models import Message, State
 from groupcommit.writer import writer
-from tests.console.conftest import Visit, delivered, one_in_each_state, published
+from tests.console.conftest import Visit, delivered, landed, one_in_each_state, published
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,13 +46,25 @@ async def test_empty_list_says_so(visit):
 
 
 async def test_pages_say_whose_messages_they_show(visit):
-    assert "Only messages of this site’s own account" in (await visit.get("messages")).text
+    for path in ("messages", "dead-letters", "queues", "schedules", "url-groups"):
+        page = await visit.get(path)
+        assert page.text.count("Only messages of this site’s own account") == 1
 
 
 async def test_filter_that_cannot_be_is_answered_in_words(visit):
     page = await visit.get("messages", **{"from": "yesterday"})
     assert page.status == 400
+    assert "No such filter" in page.text
     assert "a moment is written 2026-11-25T10:30" in page.text
+
+
+async def test_url_of_this_site_is_shown_as_a_path(visit):
+    await published(url="http://testserver/api/long-task")
+    await published(url="http://testserver.evil.test/api")
+    page = await visit.get("messages")
+    assert "<bdi>/api/long-task</bdi>" in page.html
+    assert 'title="http://testserver/api/long-task"' in page.html
+    assert "<bdi>http://testserver.evil.test/api</bdi>" in page.html
 
 
 async def test_older_messages_are_behind_a_link(visit, monkeypatch):
@@ -78,7 +90,7 @@ async def test_open_page_is_told_of_new_and_changed_rows_only(visit):
     assert told.status == 200
     assert 'hx-swap-oob="afterbegin:#messages"' in told.html
     assert "http://third.test/" in told.html and "http://second.test/" not in told.html
-    assert told.html.count('hx-swap-oob="true">') == 1 + 7  # the row, and the counts
+    assert told.html.count('hx-swap-oob="true">') == 1 + 8  # the row, and the counts
     assert 'id="count-cancelled" class="count" hx-swap-oob="true">1<' in told.html
     assert (await news(visit, told.headers["Live-Version"])).status == 204
 
@@ -173,9 +185,11 @@ async def test_waiting_message_is_cancelled_by_a_button(visit):
     path = f"messages/{message.message_id}"
     assert f"/queue/{path}/cancel" in (await visit.get(path)).html
     answer = await visit.post(f"{path}/cancel")
-    assert (answer.status, answer.headers["Location"]) == (303, f"/queue/{path}?done=cancelled-1")
-    page = await visit.get(path, done="cancelled-1")
-    assert "1 cancelled." in page.text and f"{path}/cancel" not in page.html
+    assert (answer.status, landed(answer)) == (303, (f"/queue/{path}", "Message cancelled."))
+    page = await visit.follow(answer)
+    assert "Message cancelled." in page.text and f"{path}/cancel" not in page.html
+    again = await visit.post(f"{path}/cancel")
+    assert landed(again)[1] == "This message cannot be cancelled: it is over."
 
 
 @pytest.mark.parametrize("name", ["msg_none", "x" * 500, "a'b", "%00", "..", "<script>"])
