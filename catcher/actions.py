@@ -29,6 +29,7 @@ from catcher.models import (
     change,
     clear,
     keep,
+    version_of,
 )
 from catcher.pages import context_of
 from groupcommit.writer import writer
@@ -95,9 +96,19 @@ def show_form(request: HttpRequest, name: str, form: AnswerForm) -> HttpResponse
 
 @require_POST
 async def clear_bin(request: HttpRequest, name: str) -> HttpResponse:
-    """Delete all requests of a bin."""
+    """Delete all requests of a bin, once that is confirmed."""
+    if "confirmed" not in request.POST:
+        return await sync_to_async(ask_to_clear)(request, name)
     await writer.write(clear, name)
     return see(name)
+
+
+def ask_to_clear(request: HttpRequest, name: str) -> HttpResponse:
+    here = {"action": reverse("clear_bin", args=[name]), "back": reverse("bin", args=[name])}
+    total = version_of(name).total
+    return render(
+        request, "catcher/clear.html", context_of(request, name) | here | {"total": total}
+    )
 
 
 @require_POST

@@ -4,6 +4,7 @@ The ten requests of a job end here unless they have another target. Each is a ro
 500 newer ones have come to its bin or retention.py deletes it for its age.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple, Self
@@ -23,6 +24,9 @@ LONGEST_METHOD = 16
 LARGEST_ANSWER = 16 * 1024
 LONGEST_DELAY_SECONDS = 30
 EXCERPT_BYTES = 120
+LONGEST_BRIEF = 120
+# `<id>-<step>`, as the keys of a job's requests are.
+STEP = re.compile(r"-([0-9]{1,6})$")
 
 
 class EntryQuerySet(models.QuerySet["Entry"]):
@@ -88,6 +92,15 @@ class Entry(models.Model):
         body = bytes(self.__dict__.get("beginning") or b"")
         text, kind, _ = shown(body)
         return "binary data" if kind == "binary" else " ".join(text.split())
+
+    @property
+    def brief(self) -> str:
+        """What tells this request from others like it: the path below the bin, the number at the
+        end of its Idempotency-Key, and the beginning of the body. Needs `rows()` with headers.
+        """
+        step = STEP.search(self.header("idempotency-key"))
+        parts = [self.own_path[:LONGEST_BRIEF], f"step {step[1]}" if step else "", self.excerpt]
+        return " ".join(part for part in parts if part not in {"", "/"})[:LONGEST_BRIEF] or "/"
 
 
 class Bin(models.Model):

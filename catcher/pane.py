@@ -26,8 +26,8 @@ async def bin_pane(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def newest(name: str) -> list[Entry]:
-    """The newest ten entries of a bin, newest first, without their bodies."""
-    return list(Entry.objects.bin(name).defer("body", "headers")[:NEWEST])
+    """The newest ten entries of a bin, newest first, with the beginnings of their bodies."""
+    return list(Entry.objects.bin(name).rows().defer(None).defer("body")[:NEWEST])
 
 
 def pane_fragment(name: str, entries: list[Entry]) -> str:

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from broker.clock import now_ms
+from broker.retry import delay_ms
 from catcher.bodies import LONGEST_TEXT, VISIBLE, ShownBody, decoded, shown
-from console.attempts import Bar, bars, moment
+from console.attempts import Bar, bars, duration, moment
 from console.curl import as_curl
 from console.interface import SHOWN_STATES, Detail, Json, Row
 from console.masking import masked, masked_headers, masked_url
@@ -21,6 +22,7 @@ LONGEST_LINE = 300
 LONGEST_URL = 160
 LONGEST_REASON = 200
 MOST_HEADERS = 200
+MOST_DELAYS = 5
 ONE_LINE = VISIBLE | {ord("\n"): "␊", ord("\r"): "␍", ord("\t"): " "}
 # The facts of a message, by their names in QStash's API.
 FACTS = {
@@ -162,9 +164,23 @@ def facts_of(message: Json) -> list[tuple[str, str]]:
         for name, label in FACTS.items()
         if message.get(name) not in (None, "", [])
     ]
+    found = [(label, in_words(label, value, message)) for label, value in found]
     if labels := message.get("labels") or [message[n] for n in ("label",) if message.get(n)]:
         found.append(("Labels", ", ".join(line(label) for label in labels[:20])))
     return found
+
+
+def in_words(label: str, value: str, message: Json) -> str:
+    """A fact; beside the expression of a retry delay, the delays that it gives."""
+    if label != FACTS["retryDelayExpression"]:
+        return value
+    retries = min(whole(message.get("maxRetries")), MOST_DELAYS)
+    expression = str(message["retryDelayExpression"])
+    try:
+        delays = [duration(delay_ms(retried, expression, {}, 0)) for retried in range(retries)]
+    except ValueError:
+        return value
+    return f"{value} (waits {', then '.join(delays)})" if delays else value
 
 
 def moments_of(message: Json) -> list[tuple[str, datetime]]:
@@ -217,13 +233,14 @@ def response_of(detail: Detail) -> dict[str, Any] | None:
     last = next((one for one in reversed(lines) if one.get("responseStatus")), None)
     if last is None:
         return {"error": line(lines[-1]["error"], 1000)} if lines else None
+    error = str(last.get("error") or "")
     headers = header_pairs(last.get("responseHeaders") or last.get("responseHeader"))
     body = body_of({"bodyBase64": last.get("responseBody")}, "body")
     if not body and detail.letter:
         body = body_of(detail.letter, "responseBody")
     return {
         "status": whole(last["responseStatus"]),
-        "error": line(last.get("error") or "", 1000),
+        "error": "" if error == f"HTTP {last['responseStatus']}" else line(error, 1000),
         "headers": [(line(name), line(value, 2000)) for name, value in headers],
         "body": shown_body(body, content_type(headers)),
     }
@@ -232,4 +249,9 @@ def response_of(detail: Detail) -> dict[str, Any] | None:
 def claims_of(detail: Detail) -> list[tuple[str, str]] | None:
     if detail.claims is None:
         return None
-    return [(name, line(value, 2000)) for name, value in detail.claims.items()]
+    return [(name, explained(name, line(value, 2000))) for name, value in detail.claims.items()]
+
+
+def explained(name: str, value: str) -> str:
+    """A claim, and in words what cannot be guessed."""
+    return f"{value} (valid from any time)" if (name, value) == ("nbf", "0") else value

@@ -140,5 +140,6 @@ def meta(job: Job) -> Facts:
     """What the job is."""
     facts: Facts = [("Id", job.id), ("Task", job.task), ("Queue", job.backend)]
     facts += [("Message", message["id"]) for message in job.messages]
-    facts += [(f"Worker {n}", name) for n, name in enumerate(job.workers, start=1)]
+    if names := list(dict.fromkeys(job.workers)):
+        facts.append(("Worker" if len(names) == 1 else "Workers", ", ".join(names)))
     return facts

@@ -115,6 +115,8 @@ def test_request_is_sent_again_and_the_bin_cleared(browse: Browse, own: Caught):
     for tab in (page, other):
         expect(rows(tab)).to_have_count(2)
     page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_text("It has 2 requests.")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
     for tab in (page, other):
         expect(rows(tab)).to_have_count(0)
         expect(tab.get_by_role("heading", name="Send something")).to_be_visible()
@@ -185,6 +187,7 @@ def test_without_a_script_a_request_is_chosen_sent_again_and_cleared(browse: Bro
     page.get_by_role("button", name="Send again").click()
     expect(rows(page)).to_have_count(3)
     page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Clear", exact=True).click()
     expect(page.get_by_text("Nothing yet.")).to_be_visible()
 
 

@@ -138,7 +138,7 @@ def test_message_is_cancelled_on_its_page(browse: Browse, open_site: Site, state
     page = visit(browse, open_site, state, f"messages/{message_id}")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#message-state")).to_contain_text("cancelled")
-    expect(page.get_by_text("1 cancelled.")).to_be_visible()
+    expect(page.get_by_text("Message cancelled.")).to_be_visible()
 
 
 @pytest.mark.parametrize("javascript", [True, False])
@@ -152,8 +152,68 @@ def test_dead_letter_is_selected_and_retried(
     )
     page.get_by_role("checkbox").check()
     page.get_by_role("button", name="Retry selected").click()
-    expect(page.get_by_text("1 retried.")).to_be_visible()
+    expect(page.get_by_text("1 dead letter retried.")).to_be_visible()
     expect(page.get_by_text("None that match.")).to_be_visible()
+
+
+def test_letters_come_and_go_on_an_open_page_and_the_selection_stays(
+    browse: Browse, open_site: Site, state: dict
+):
+    bury(open_site, first := publish(open_site, label="open"))
+    page = visit(browse, open_site, state, "dead-letters?label=open")
+    page.get_by_role("checkbox").check()
+    bury(open_site, publish(open_site, label="open"))
+    expect(page.locator("#letters > li")).to_have_count(2)
+    expect(page.get_by_role("checkbox").nth(1)).to_be_checked()
+    expect(page.locator("#letter-count")).to_have_text("2 dead letters that match")
+    execute(
+        open_site,
+        "DELETE FROM broker_deadletter WHERE message_id IN"
+        " (SELECT id FROM broker_message WHERE message_id = ?)",
+        first,
+    )
+    expect(page.locator("#letters > li")).to_have_count(1)
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_nothing_is_selected_and_that_is_said(
+    browse: Browse, open_site: Site, state: dict, javascript: bool
+):
+    bury(open_site, publish(open_site, label="unselected"))
+    page = visit(
+        browse, open_site, state, "dead-letters?label=unselected", java_script_enabled=javascript
+    )
+    page.get_by_role("button", name="Retry selected").click()
+    expect(page.get_by_role("alert")).to_have_text("Select at least one message.")
+
+
+def test_group_is_deleted_after_a_question(browse: Browse, open_site: Site, state: dict):
+    ask = {"headers": {"Authorization": f"Bearer {TOKEN}"}, "timeout": 30}
+    ends = {"endpoints": [{"url": "http://a.test/"}]}
+    requests.post(f"{open_site.url}/v2/topics/short/endpoints", json=ends, **ask)  # noqa: S113
+    page = visit(browse, open_site, state, "url-groups", java_script_enabled=False)
+    page.get_by_role("button", name="Delete short…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Delete URL group short?")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_text("URL group short deleted.")).to_be_visible()
+
+
+def test_rows_of_messages_are_one_line_of_44_pixels_each(
+    browse: Browse, open_site: Site, state: dict, filled: str
+):
+    url = "http://long.test/" + "path/" * 60
+    publish(open_site, url, label="a-label-that-is-rather-long", queue_name="q")
+    size = {"width": 1280, "height": 800}
+    page = visit(browse, open_site, state, "messages", viewport=size)
+    rows = page.locator("#messages > li")
+    expect(rows).not_to_have_count(0)
+    boxes = rows.evaluate_all(
+        "all => all.map(one => [one.getBoundingClientRect().height,"
+        " one.querySelector('.to').getBoundingClientRect().x,"
+        " one.querySelector('time').getBoundingClientRect().x])"
+    )
+    assert all(44 <= height <= 45 for height, _, _ in boxes), boxes
+    assert len({(to, time) for _, to, time in boxes}) == 1, boxes
 
 
 def test_all_that_match_are_deleted_after_a_question(browse: Browse, open_site: Site, state: dict):
@@ -163,7 +223,7 @@ def test_all_that_match_are_deleted_after_a_question(browse: Browse, open_site: 
     page.get_by_role("button", name="Delete all that match").click()
     expect(page.get_by_text("There are 2 now.")).to_be_visible()
     page.get_by_role("button", name="Delete all").click()
-    expect(page.get_by_text("2 deleted.")).to_be_visible()
+    expect(page.get_by_text("2 dead letters deleted.")).to_be_visible()
 
 
 def test_no_page_scrolls_sideways_at_320_pixels(

@@ -37,7 +37,10 @@ def test_new_bin_has_a_name_that_cannot_be_guessed(client, db):
 def test_clear_deletes_what_the_bin_has_caught(client, transactional_db):
     client.post("/catcher/b/")
     client.post("/catcher/other/")
-    response = client.post("/catcher/~/b/clear")
+    asked = client.post("/catcher/~/b/clear")
+    assert "It has 1 request." in asked.text
+    assert Entry.objects.count() == 2
+    response = client.post("/catcher/~/b/clear", {"confirmed": "1"})
     assert (response.status_code, response["Location"]) == (303, "/catcher/b/")
     assert list(Entry.objects.values_list("bin", flat=True)) == ["other"]
 

@@ -1,5 +1,7 @@
 """A bin's newest requests as lines for another page."""
 
+from html import unescape
+
 from catcher.models import Entry
 
 PANE = "/catcher/~/b/pane"
@@ -15,8 +17,8 @@ def test_pane_has_the_newest_ten_newest_first(client, transactional_db):
     fill(12)
     text = client.get(PANE).text
     assert text.count("<li>") == 10
-    assert text.index("/catcher/b/11") < text.index("/catcher/b/2")
-    assert "/catcher/b/1<" not in text
+    assert text.index("<span>/11<") < text.index("<span>/2<")
+    assert "<span>/1<" not in text
 
 
 def test_pane_without_news_is_not_sent_again(client, transactional_db):
@@ -46,3 +48,18 @@ def test_hostile_path_is_escaped(client, transactional_db):
     text = client.get(PANE).text
     assert "<script" not in text
     assert "<b>" not in text
+
+
+def test_line_says_what_tells_requests_apart(client, transactional_db):
+    def keep(path: str, body: bytes, *headers: list[str]) -> None:
+        Entry.objects.create(bin="b", method="POST", path=path, body=body, headers=headers)
+
+    keep("/catcher/b/", b'{"hello": "world"}', ["Idempotency-Key", "0a1b2c3d-7"])
+    keep("/catcher/b/?status=503", b"x" * 1000, ["Idempotency-Key", "8f14e45f"])
+    keep("/catcher/b/", b"\0\xff")
+    keep("/catcher/b", b"")
+    text = unescape(client.get(PANE).text)
+    assert '<span>step 7 { "hello": "world" }</span>' in text
+    assert "<span>/?status=503 xxx" in text
+    assert "<span>binary data</span>" in text and "<span>/</span>" in text
+    assert len(text) < 2500

@@ -47,6 +47,30 @@ def test_body_is_read_as_the_api_gives_it(fields, body):
     assert body_of(fields, "body")[:2] == body[:2]
 
 
+def test_what_cannot_be_guessed_is_said_in_words():
+    message = {"retryDelayExpression": "1000 * pow(2, retried)", "maxRetries": 3}
+    found = shown_detail("msg_1", Detail(message, "CREATED", [], claims={"nbf": 0, "iat": 0}))
+    delays = "1000 * pow(2, retried) (waits 1.0 s, then 2.0 s, then 4.0 s)"
+    assert ("Retry delay", delays) in found.facts
+    assert found.claims == [("nbf", "0 (valid from any time)"), ("iat", "0")]
+
+
+@pytest.mark.parametrize("expression", ["nonsense(", "(" * 600, "1/0"])
+def test_retry_delay_that_cannot_be_read_breaks_nothing(expression):
+    message = {"retryDelayExpression": expression, "maxRetries": 10**9}
+    (fact,) = [
+        v for n, v in shown_detail("m", Detail(message, "CREATED", [])).facts if "delay" in n
+    ]
+    assert fact.startswith(expression[:20])
+
+
+@pytest.mark.parametrize("error, shown", [("HTTP 489", ""), ("cut off", "cut off")])
+def test_status_is_said_once(error, shown):
+    log = [{"state": "ERROR", "time": 1, "responseStatus": 489, "error": error}]
+    response = shown_detail("msg_1", Detail({}, "FAILED", log)).response
+    assert (response["status"], response["error"]) == (489, shown)
+
+
 @pytest.mark.parametrize("value", ["1", None, True, 1.5, [1]])
 def test_only_a_whole_number_is_one(value):
     assert whole(value) == 0

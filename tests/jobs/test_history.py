@@ -143,4 +143,4 @@ def test_every_message_and_worker_is_named():
     messages = [{"id": "msg_1", "at": 1.0}, {"id": "msg_2", "at": 2.0}]
     facts = meta(job(messages=messages, workers=["web-1", "web-2"]))
     assert [value for name, value in facts if name == "Message"] == ["msg_1", "msg_2"]
-    assert ("Worker 2", "web-2") in facts
+    assert ("Workers", "web-1, web-2") in facts
