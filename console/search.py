@@ -83,21 +83,24 @@ class Search:
     def all(self, state: str) -> QuerySet[Message]:
         """All that match, in a state or in any, however long that takes to find."""
         found = Message.objects.filter(self.condition, self.dates, account=ACCOUNT)
-        wanted = IN_STATE[state] if state else []
+        return found.filter(self.in_state(state)) if state else found
+
+    def in_state(self, state: str) -> Q:
+        wanted = IN_STATE[state]
+        condition = Q(state=wanted[0]) if len(wanted) == 1 else Q(state__in=wanted)
         if state == "scheduled":
-            found = found.filter(not_before__gt=self.now)
-        elif state == "queued":
-            found = found.filter(not_before__lte=self.now)
-        if len(wanted) == 1:
-            return found.filter(state=wanted[0])
-        return found.filter(state__in=wanted) if wanted else found
+            return condition & Q(not_before__gt=self.now)
+        return condition & Q(not_before__lte=self.now) if state == "queued" else condition
 
     def bounded(self, state: str, most: int) -> QuerySet[Message]:
         """Those of them that can be found quickly; `cut` says whether there may be more."""
         self.cut = False
         if state in UNFINISHED and self.few_unfinished is not None:
             return self.all(state).filter(pk__in=self.few_unfinished)
-        found, led = self.all(state), self.led_by_an_index(state)
+        return self.compared(self.all(state), self.led_by_an_index(state), most)
+
+    def compared(self, found: QuerySet[Message], led: Q | None, most: int) -> QuerySet[Message]:
+        """Those of the first `most` rows of an index."""
         if led is None:
             return found
         oldest = self.oldest_compared(led, most)
@@ -156,8 +159,22 @@ class Search:
         found = list(waiting.values_list("id", flat=True)[: FEW + 1])
         return found if len(found) <= FEW else None
 
+    @cached_property
+    def many_unfinished(self) -> dict[str, Count]:
+        """Where many messages are not over: how many are in each such state, in one look."""
+        self.cut = False
+        rows = self.compared(self.all(""), self.led_by_an_index("queued"), COMPARED[-1])
+        states = {state: models.Count("id", filter=self.in_state(state)) for state in UNFINISHED}
+        found = rows.aggregate(**states)
+        return {
+            state: Count(min(number, MOST_COUNTED), number > MOST_COUNTED or self.cut)
+            for state, number in found.items()
+        }
+
     def count(self, state: str) -> Count:
         """How many are in a state: 1,000 at most, and as many as are found quickly."""
+        if state in UNFINISHED and self.few_unfinished is None:
+            return self.many_unfinished[state]
         found = self.first(state, MOST_COUNTED + 1, lambda rows: rows.values("id").count())
         return Count(min(found, MOST_COUNTED), found > MOST_COUNTED or self.cut)
 

@@ -65,8 +65,9 @@ def bury(site: Site, message_id: str) -> None:
     execute(
         site,
         "INSERT INTO broker_deadletter (account, failed_at, response_status, response_header,"
-        " response_body, message_id) SELECT 'site', created_at, 500, '{}', x'6f', id"
+        " response_body, message_id) SELECT 'site', created_at, 500, '{}', ?, id"
         " FROM broker_message WHERE message_id = ?",
+        b"a reason of many words " * 20,
         message_id,
     )
 

@@ -155,7 +155,17 @@ def test_many_unfinished_messages_are_searched_like_others(monkeypatch):
     add(2, **over(State.DELIVERED))
     assert Search(read_filters({})).few_unfinished is None
     assert found(state="queued") == ids(added)
-    assert str(Search(read_filters({})).count("queued")) == "5"
+    later = add(4, not_before=now_ms() + 3_600_000)
+    counts = Search(read_filters({})).counts()
+    assert (str(counts["queued"]), str(counts["scheduled"]), str(counts["running"])) == (
+        "5",
+        "4",
+        "0",
+    )
+    assert found(state="scheduled") == ids(later)
+    monkeypatch.setattr(search, "COMPARED", (2, 6))
+    counts = Search(read_filters({})).counts()
+    assert (str(counts["queued"]), str(counts["scheduled"])) == ("0+", "4+")
 
 
 @pytest.mark.parametrize(
