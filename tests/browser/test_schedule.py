@@ -34,7 +34,7 @@ def test_hostile_field_is_read_back_as_text(browse: Browse, still: Site):
 def test_run_now_is_a_job_that_comes_to_its_end_on_the_open_page(browse: Browse, live: Site):
     page = browse(f"{live.url}/schedule")
     start(page)
-    page.get_by_role("button", name="Run schedule 1 now").click()
+    page.get_by_role("button", name="Run now: schedule 1").click()
     expect(page.locator("#jobs > li")).to_have_count(1)
     expect(page.locator("#jobs .pill")).to_contain_text("succeeded")
 
@@ -59,7 +59,7 @@ def test_everything_works_without_a_script(browse: Browse, live: Site):
     page.get_by_role("button", name="Read it back").click()
     expect(page.locator("#reading")).to_contain_text("At 04:30 every day (UTC)")
     start(page)
-    page.get_by_role("button", name="Run schedule 1 now").click()
+    page.get_by_role("button", name="Run now: schedule 1").click()
     expect(page.locator("#jobs .pill")).to_contain_text("succeeded")
 
 
