@@ -10,8 +10,8 @@ from django.conf import settings
 
 from recipes.models import Upload
 
-# Each has up to three files, which may be at another computer.
-AT_ONCE = 20
+# Other writes wait meanwhile, and each upload has three files, perhaps on another machine.
+AT_ONCE = 5
 
 
 def sweep(now: int) -> bool:
