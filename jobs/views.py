@@ -92,7 +92,7 @@ async def started_job(request: HtmxRequest) -> HttpResponse:
     """The job that a form has started whose answer was lost; 204 if it has started none."""
     job_id = job_id_for(request, request.GET.get("key", ""))
     if job := await Job.objects.filter(id=job_id).afirst():
-        return render(request, "jobs/index.html#started", started(job))
+        return render(request, "jobs/index.html#started", started(job) | {"found": True})
     return HttpResponse(status=204)
 
 
