@@ -31,6 +31,13 @@ class Visitor:
         self.job_id = found[1] if found else response.url.rpartition("/")[2]
         return self
 
+    def sign_in(self, password: str) -> "Visitor":
+        """Become the operator, who sees the queue's pages."""
+        data = {"csrfmiddlewaretoken": self.token, "password": password}
+        answer = self.http.post(f"{self.url}/queue/sign-in", data, timeout=60)
+        assert answer.status_code == 200 and not answer.url.endswith("/sign-in"), answer.text
+        return self
+
     def job(self) -> dict[str, Any]:
         """The job's facts, as a script reads them."""
         return self.http.get(

@@ -83,7 +83,8 @@ class EmbeddedQueue(JobBackend):
     def is_alive(self) -> bool | None:
         if broker.models.dispatcher_is_alive(broker.clock.now_ms()):
             return True
-        return False if self.is_stuck() else None
+        has_run = broker.models.Pulse.objects.exists()
+        return False if has_run or self.is_stuck() else None
 
 
 class JobAndMessage(NamedTuple):

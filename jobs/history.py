@@ -48,7 +48,8 @@ def timeline(job: Job, attempts: Sequence[Attempt]) -> list[TimelineEntry]:
         entries.append(TimelineEntry(moment(error), "error", error["text"]))
     if job.finished_at:
         entries.append(TimelineEntry(job.finished_at, "end", job.get_status_display()))
-    return sorted(entries, key=lambda entry: entry.at)
+    # Some moments are rounded to milliseconds; what happened within one stays in this order.
+    return sorted(entries, key=lambda entry: round(entry.at.timestamp(), 3))
 
 
 def outcome(job: Job, attempt: Attempt) -> str:

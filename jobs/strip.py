@@ -90,7 +90,10 @@ class Strip:
 
     @property
     def label(self) -> str:
-        return f"The way of job {self.job.id[:8]}" if self.job else "The way of a job: an example"
+        if self.job:
+            return f"The way of job {self.job.id[:8]}"
+        which = "" if self.name == "way" else f" ({self.name.replace('-', ' ')})"
+        return f"The way of a job: an example{which}"
 
     @property
     def back_version(self) -> str:

@@ -73,7 +73,7 @@ def home(request: HttpRequest) -> HttpResponse:
     cards = [Card(job) for job in page]
     refresh = any(card.is_open for card in cards)
     context = {"cards": cards, "page": page, "refresh": refresh, "key": secrets.token_hex(16)}
-    is_stuck = default_task_backend.is_stuck()
+    is_stuck = refresh and default_task_backend.is_stuck()
     context |= {"stuck": is_stuck, "version": version_of(cards, is_stuck)}
     return render(request, "jobs/index.html", context)
 
@@ -92,7 +92,7 @@ async def started_job(request: HtmxRequest) -> HttpResponse:
     """The job that a form has started whose answer was lost; 204 if it has started none."""
     job_id = job_id_for(request, request.GET.get("key", ""))
     if job := await Job.objects.filter(id=job_id).afirst():
-        return render(request, "jobs/index.html#started", started(job))
+        return render(request, "jobs/index.html#started", started(job) | {"found": True})
     return HttpResponse(status=204)
 
 

@@ -33,3 +33,9 @@ def own_bin(context: template.Context) -> str:
 def strip_news(job: Job, attempts: Any = ()) -> str:
     """The parts of a job's strip, for a page that shows it already."""
     return mark_safe(strip_fragment(job, attempts or ()))  # noqa: S308  a template has made it
+
+
+@register.filter
+def task_name(job: Job) -> str:
+    """The name of a job's function."""
+    return job.task.rpartition(".")[2]

@@ -131,12 +131,18 @@
     if (to - from > 1) count(next, from + 1, to);
   }
 
+  // What has changed at the same time is announced together.
+  let told = [];
+
   // "Job 0a1b2c3d: waiting for attempt 2 of 4 in 3 s: HTTP 500"
   function announce(part) {
     const words = part.cloneNode(true);
     for (const icon of words.querySelectorAll(".icon")) icon.remove();
-    const text = `${part.dataset.announce}: ${words.textContent.replace(/\s+/g, " ").trim()}`;
-    document.getElementById("announcement").textContent = text;
+    told.push(`${part.dataset.announce}: ${words.textContent.replace(/\s+/g, " ").trim()}`);
+    queueMicrotask(() => {
+      if (told.length) document.getElementById("announcement").textContent = told.join(". ");
+      told = [];
+    });
   }
 
   function count(part, number, last) {

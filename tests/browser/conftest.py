@@ -36,6 +36,7 @@ from tests.conftest import skip_or_fail
 expect.set_options(timeout=15_000)
 
 AXE = ROOT / "tests" / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+PASSWORD = "sesame"  # of the queue's pages
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`);
@@ -142,7 +143,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site without a dispatcher: its jobs stay as they are, or as `paint` leaves them."""
-    with site(tmp_path_factory.mktemp("still"), RUN_DISPATCHER="0") as running:
+    folder = tmp_path_factory.mktemp("still")
+    with site(folder, RUN_DISPATCHER="0", CONSOLE_PASSWORD=PASSWORD) as running:
         running.start_web()
         yield running
 

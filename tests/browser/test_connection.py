@@ -19,7 +19,7 @@ def test_page_says_that_the_connection_is_lost_and_goes_on(browse: Browse, tmp_p
 
         broken.stop(server, signal.SIGKILL)
         expect(page.locator("#offline")).to_have_text(
-            "⚠ Connection lost. This page goes on by itself when the server is back."
+            "Connection lost. This page goes on by itself when the server is back."
         )
         expect(page.get_by_role("status")).to_have_text("Connection lost.")
         page.locator("#start button").click()

@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 from harness.pages import pages_of
 from harness.processes import ROOT, Site, site
 from harness.visitor import Visitor
-from tests.browser.conftest import Browse, execute, moment, paint
+from tests.browser.conftest import PASSWORD, Browse, execute, moment, paint
 
 TOKEN = "token-of-the-hostile-tests"
 MARK = "hostile-data"
@@ -127,16 +127,17 @@ def submit(running: Site, visitor: Visitor) -> None:
     assert 500 not in [answer.status_code for answer in answers]
 
 
-PLANTS: list[Callable[[Site, Visitor], None]] = [catch, publish, fail, submit]
+PLANTS: list[Callable[[Site, Visitor], None]] = [catch, fail, submit, publish]
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Visitor]]:
     """A site without a dispatcher, and a visitor whose data is hostile."""
     folder = tmp_path_factory.mktemp("hostile")
-    with site(folder, RUN_DISPATCHER="0", BROKER_TOKEN=TOKEN) as running:
+    own = {"BROKER_TOKEN": TOKEN, "CONSOLE_PASSWORD": PASSWORD}
+    with site(folder, RUN_DISPATCHER="0", **own) as running:
         running.start_web()
-        visitor = Visitor(running.url)
+        visitor = Visitor(running.url).sign_in(PASSWORD)
         for plant in PLANTS:
             plant(running, visitor)
         yield running, visitor
@@ -167,7 +168,12 @@ def look(page: Page, running: Site, path: str) -> dict[str, object]:
 
 def test_hostile_data_is_on_the_pages(planted, paths):
     running, visitor = planted
-    for name in ("home", "bin", *[name for name in paths if name.startswith("job ")]):
+    for name in (
+        "home",
+        "bin",
+        "console_message",
+        *[name for name in paths if name.startswith("job ")],
+    ):
         headers = {"Accept": "text/html"}
         text = visitor.http.get(running.url + paths[name], headers=headers, timeout=30).text
         assert MARK in text, name

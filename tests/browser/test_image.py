@@ -26,7 +26,7 @@ def test_before_and_after_appear_by_themselves(browse: Browse, live: Site, scrip
     page.wait_for_url("**/image?job=*")
     expect(page.locator("#image-made figure")).to_have_count(3)
     expect(page.locator("#image-made")).to_contain_text("% smaller now")
-    expect(page.locator("#image-made")).to_contain_text("WEBP, 800 × 1600")
+    expect(page.locator("#image-made")).to_contain_text("WebP, 800 × 1600")
     expect(page.locator("#jobs")).to_contain_text("succeeded")
     if scripts:
         images = page.locator("#image-made img")

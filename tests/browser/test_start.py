@@ -59,21 +59,23 @@ def test_focus_stays_on_the_button_after_a_click(browse: Browse, still: Site):
 def test_keyboard_starts_a_job_and_keeps_its_place(browse: Browse, still: Site, key: str):
     page = browse(still.url)
     page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # skip to the content
+    for _ in range(7):  # four boxes, the lab's choice and its button
+        page.keyboard.press("Tab")
     expect(button(page)).to_be_focused()
     page.keyboard.press(key)
     expect(page.locator("#result")).to_have_text(MESSAGE)
     expect(button(page)).to_be_focused()
 
 
-def test_focus_on_a_link_survives_the_polling(browse: Browse, still: Site):
+def test_focus_on_a_link_survives_what_is_new(browse: Browse, still: Site):
     page = browse(still.url)
     job_id = start_job(page)
     link = page.locator(f"#link-{job_id}")
     link.focus()
-    for _ in range(2):
-        with page.expect_response("**/changes?*"):
-            pass
+    for steps in (3, 4):
+        paint(still, job_id, status="running", steps_done=steps)
+        expect(page.locator(f"#amount-{job_id}")).to_contain_text(f"{steps} of 10")
     expect(link).to_be_focused()
 
 
@@ -85,11 +87,11 @@ def test_start_is_announced_in_the_region_that_was_there_before(browse: Browse, 
     assert page.get_by_role("status").element_handle().evaluate("(a, b) => a === b", region)
 
 
-def test_start_stays_announced_while_nothing_new_happens(browse: Browse, still: Site):
+def test_start_stays_announced_while_steps_are_done(browse: Browse, still: Site):
     page = browse(still.url)
-    start_job(page)
-    with page.expect_response("**/changes?*"):
-        pass
+    job_id = start_job(page)
+    paint(still, job_id, status="running", steps_done=3)
+    expect(page.locator(f"#amount-{job_id}")).to_contain_text("3 of 10")
     expect(page.get_by_role("status")).to_have_text(MESSAGE)
 
 
@@ -131,11 +133,8 @@ def test_page_without_its_cookie_is_told_to_reload(browse: Browse, still: Site):
 def test_job_that_could_not_be_sent_is_kept_with_its_reason(browse: Browse, cut_off: Site):
     page = browse(cut_off.url)
     job_id = start_job(page)
-    reason = re.compile(
-        r"Failed to start background job\. \S+ cannot be reached\. Check QSTASH_URL"
-    )
     expect(page.locator("#result")).to_contain_text("Failed to start background job.")
-    expect(page.get_by_role("status")).to_have_text(reason)
+    expect(page.get_by_role("status")).to_contain_text("cannot be reached. Check QSTASH_URL")
     row = page.locator(f"#job-{job_id}")
     expect(row.locator(".pill strong")).to_have_text("not sent")
     expect(row).to_contain_text("cannot be reached")
@@ -165,6 +164,7 @@ def test_job_whose_answer_was_lost_is_found(browse: Browse, still: Site):
     page.route("**/jobs/start", lose)
     button(page).click()
     expect(page.locator("#result")).to_have_text(MESSAGE)
+    expect(page.locator("#result")).to_contain_text("The answer was lost, but the job was started.")
     expect(page.locator("#jobs > li")).to_have_count(1)
     page.unroute("**/jobs/start")
     start_job(page)
@@ -212,5 +212,5 @@ def test_notices_push_the_button_nowhere(browse: Browse, still: Site):
 def test_only_its_owner_can_send_a_job_again(browse: Browse, cut_off: Site):
     job_id = start_job(browse(cut_off.url))
     stranger = browse(f"{cut_off.url}/jobs/{job_id}")
-    expect(stranger.locator(".pill strong")).to_have_text("not sent")
+    expect(stranger.locator("#detail .pill strong")).to_have_text("not sent")
     expect(stranger.get_by_role("button", name="Send again")).to_have_count(0)

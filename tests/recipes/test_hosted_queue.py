@@ -68,11 +68,11 @@ def test_schedule_is_made_run_paused_resumed_and_deleted(hosted_site: Site):
     page.post("/schedule/1/run")
     page.until(["succeeded"])
     page.post("/schedule/1/pause")
-    assert "Resume schedule 1" in page.text
+    assert "Resume: schedule 1" in page.text
     page.post("/schedule/1/resume")
-    assert "Pause schedule 1" in page.text
+    assert "Pause: schedule 1" in page.text
     page.post("/schedule/1/delete")
-    assert "Delete schedule 1" not in page.text
+    assert "Delete: schedule 1" not in page.text
 
 
 def test_fourth_schedule_is_refused(hosted_site: Site):
