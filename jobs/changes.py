@@ -1,7 +1,7 @@
 """What an open page is told of jobs: which have changed, and how they look now.
 
-No message passes here. A page has a version: when it was rendered, and a digest of what it
-shows. `job_changes` in `views.py` compares that with the jobs as they are now.
+No message passes here. A page has a version: a mark of each job as the page shows it.
+`job_changes` in `views.py` compares that with the jobs as they are now.
 """
 
 from collections.abc import Sequence
@@ -13,56 +13,84 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.tasks import default_task_backend, task_backends
 from django.template.loader import render_to_string
-from django.utils import timezone
 
 from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
 from jobs.history import bars, meta, request_facts, response_facts, timeline
-from jobs.models import Job
+from jobs.models import Job, JobQuerySet
 from jobs.pages import Card, is_quiet
 from jobs.tasks import long_task
+from live.memos import Memo
 from live.views import News
 
-# A change is stamped before it is committed, perhaps by another machine: look back this far.
-# A row that comes twice does no harm, as site.js replaces only what is different.
-LATE_SECONDS = 5
-MS_DIGITS = 13  # of unix milliseconds until the year 2286
+RECENT = 20
+# Every page with an open job asks.
+is_stuck = Memo(lambda: default_task_backend.is_stuck(), fresh_seconds=1.0)
 
 
-def version_of(cards: Sequence[Card], is_stuck: bool) -> str:
-    """The version of a page with these jobs: `<unix ms>-<digest>-<1 if the queue is stuck>`."""
-    shown = [(card.job.id, card.version, card.job.steps_done) for card in cards]
-    return f"{timezone.now().timestamp() * 1000:.0f}-{crc32(repr(shown).encode()):x}-{is_stuck:d}"
+def version_of(cards: Sequence[Card], is_stuck: bool, is_settled: bool = False) -> str:
+    """The version of a page with these jobs: `<is stuck><newest is settled>-<mark>-<mark>…`."""
+    return "-".join([f"{is_stuck:d}{is_settled:d}", *map(mark_of, cards)])
+
+
+def mark_of(card: Card) -> str:
+    """`<digest>.<steps done>`: only the number changes with most of the steps.
+
+    The first step changes both. What shows a job after that has shown it whole since it runs,
+    even if the answer to the click came late and showed it as queued once more.
+    """
+    job = card.job
+    shown = (job.id, card.version, card.says, card.until, card.reason, job.steps_done > 0)
+    return f"{crc32(repr((*shown, job.steps_total)).encode()):x}.{job.steps_done}"
 
 
 def is_same(version: str, since: str) -> bool:
-    """Whether two pages show the same, whenever they were rendered."""
-    return version.partition("-")[2] == since.partition("-")[2]
+    """Whether two pages show the same."""
+    return version == since
 
 
 def changed_since(since: str, cards: Sequence[Card]) -> list[Card]:
-    """The cards that may look different from those on a page of this version."""
-    ms = since.partition("-")[0]
-    after = int(ms) / 1000 - LATE_SECONDS if ms.isdecimal() and len(ms) == MS_DIGITS else 0
-    # A queued job may look different without a change to its row: only the queue knows why.
-    return [c for c in cards if c.job.status == "queued" or c.job.changed_at.timestamp() > after]
+    """The cards that look different on a page of this version, or are not there."""
+    marks = set(since.split("-")[1:])
+    return [card for card in cards if mark_of(card) not in marks]
+
+
+def only_stepped(since: str, cards: Sequence[Card]) -> list[Card]:
+    """Those of the cards that only have more steps than on a page of this version."""
+    digests = {mark.partition(".")[0] for mark in since.split("-")[1:]}
+    return [card for card in cards if mark_of(card).partition(".")[0] in digests]
+
+
+async def cards_of(jobs: JobQuerySet) -> list[Card]:
+    """The newest of some jobs. The queue is asked about those that should have begun."""
+    found = await sync_to_async(list)(jobs[:RECENT])
+    return [Card(job, await attempts_at(job) if is_quiet(job) else []) for job in found]
 
 
 async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> News | None:
-    """What has changed of a list of jobs, and of the newest one's strip above it."""
-    is_stuck = await stuck(cards)
-    version = version_of(cards, is_stuck)
+    """What has changed of a list of jobs, and of the newest one's strip above it.
+
+    How the last attempt was settled is known to the queue alone, a moment after the job's end.
+    """
+    attempts: Sequence[Attempt] = cards[0].attempts if cards else []
+    was_settled = since[1:2] == "1" and not changed_since(since, cards[:1])
+    if cards and cards[0].job.has_ended and not was_settled:
+        attempts = await attempts_at(cards[0].job)
+    is_settled = was_settled or bool(attempts and attempts[-1].seconds is not None)
+    queue_is_stuck = await stuck(cards)
+    version = version_of(cards, queue_is_stuck, is_settled)
     if is_same(version, since):
         return None
     changed = changed_since(since, cards)
-    told: dict[str, Any] = {}
-    if since.split("-")[2:] != version.split("-")[2:]:
-        told["stuck"] = is_stuck
-    if changed and changed[0] is cards[0]:
-        newest = cards[0].job
-        asks = newest.has_ended or is_quiet(newest)
-        told |= {"newest": newest, "attempts": await attempts_at(newest) if asks else []}
-    return News(row_news(request, changed, **told), version)
+    stepped = only_stepped(since, changed)
+    told: dict[str, Any] = {"stepped": stepped}
+    if since[:1] != version[:1]:
+        told["stuck"] = queue_is_stuck
+    if stepped[:1] == cards[:1]:
+        told["strip_steps"] = cards[0].job
+    elif changed[:1] == cards[:1] or is_settled != was_settled:
+        told |= {"newest": cards[0].job, "attempts": attempts}
+    return News(row_news(request, [c for c in changed if c not in stepped], **told), version)
 
 
 def row_news(request: HttpRequest, cards: Sequence[Card], **context: Any) -> str:
@@ -72,8 +100,7 @@ def row_news(request: HttpRequest, cards: Sequence[Card], **context: Any) -> str
 
 async def stuck(cards: Sequence[Card]) -> bool:
     """Whether the queue is stuck; asked only if a job waits for it."""
-    waits = any(card.is_open for card in cards)
-    return waits and await sync_to_async(default_task_backend.is_stuck)()
+    return any(card.is_open for card in cards) and await is_stuck.get()
 
 
 async def attempts_at(job: Job) -> list[Attempt]:
@@ -94,7 +121,7 @@ async def detail(job: Job, visitor: str) -> dict[str, Any]:
     except PublishError as error:
         unknown = str(error)
     card = Card(job, attempts, mine=job.owner == visitor)
-    lines, is_stuck = timeline(job, attempts), await stuck([card])
+    lines, queue_is_stuck = timeline(job, attempts), await stuck([card])
     facts = {"Request": request_facts(job), "Response": response_facts(job, attempts)}
     return {
         "card": card,
@@ -105,8 +132,8 @@ async def detail(job: Job, visitor: str) -> dict[str, Any]:
         "attempts_unknown": unknown,
         "facts": facts | {"Job": meta(job)},
         "catcher_url": "" if settings.LONG_TASK_TARGET_URL else target_of(job),
-        "stuck": is_stuck,
-        "version": version_of([card], is_stuck) + f"-{crc32(repr((lines, unknown)).encode()):x}",
+        "stuck": queue_is_stuck,
+        "version": version_of([card], queue_is_stuck) + f"-{crc32(repr((lines, unknown)).encode()):x}",
     }
 
 

@@ -103,6 +103,13 @@ def strip_fragment(job: Job, attempts: Sequence[Attempt] = (), view: Any = None)
     return render_to_string("jobs/strip_news.html", {"strip": strip, "news": True})
 
 
+def steps_fragment(job: Job) -> str:
+    """The parts of a strip that change with a step: the head of the task's box, and its steps."""
+    box = Box("task", NAMES["task"], tell_task(job, []), details_of("task", job, [], None))
+    context = {"strip": {"name": "way", "job": job}, "box": box, "news": True}
+    return render_to_string("jobs/strip_step_news.html", context)
+
+
 def version(*contents: Any) -> str:
     """A short text that differs where the contents do."""
     return f"{crc32(repr(contents).encode()):08x}"

@@ -22,18 +22,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
-from jobs.changes import attempts_at, detail, is_same, list_news, row_news, version_of
+from jobs.changes import RECENT, cards_of, detail, is_same, list_news, row_news, version_of
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
-from jobs.pages import Card, as_json, is_quiet
+from jobs.pages import Card, as_json
 from jobs.signatures import site_url
 from jobs.tasks import long_task
 from live.views import News, live
 
 logger = logging.getLogger(__name__)
-
-RECENT = 20
 
 
 class HtmxRequest(HttpRequest):
@@ -182,10 +180,7 @@ async def job_changes(request: HttpRequest, since: str) -> News | None:
     jobs = Job.objects.owned_by(visitor_of(request))
     if task := request.GET.get("task"):
         jobs = jobs.filter(task=task)
-    cards = [
-        Card(job, await attempts_at(job) if is_quiet(job) else []) async for job in jobs[:RECENT]
-    ]
-    return await list_news(request, since, cards)
+    return await list_news(request, since, await cards_of(jobs))
 
 
 @live(lambda request, job_id: [f"job:{job_id}"])

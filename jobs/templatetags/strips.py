@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils.safestring import mark_safe
 
 from jobs.models import Job
-from jobs.strip import Strip, strip_fragment
+from jobs.strip import Strip, steps_fragment, strip_fragment
 from jobs.views import target_for
 
 register = template.Library()
@@ -33,3 +33,9 @@ def own_bin(context: template.Context) -> str:
 def strip_news(job: Job, attempts: Any = ()) -> str:
     """The parts of a job's strip, for a page that shows it already."""
     return mark_safe(strip_fragment(job, attempts or ()))  # noqa: S308  a template has made it
+
+
+@register.simple_tag
+def strip_step_news(job: Job) -> str:
+    """The parts that change with a step."""
+    return mark_safe(steps_fragment(job))  # noqa: S308  a template has made it
