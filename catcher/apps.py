@@ -9,7 +9,8 @@ class CatcherConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what knows of changes; see live/sources.py."""
-        from catcher.live_source import read_caught
+        from catcher.live_source import read_caught, read_changed
         from live.sources import register
 
         register(read_caught)
+        register(read_changed)

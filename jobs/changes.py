@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any, NamedTuple, Self
 from zlib import crc32
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db.models import Q
 from django.http import HttpRequest
@@ -67,6 +66,12 @@ class Page(NamedTuple):
         now = f"{timezone.now().timestamp() * 1000:.0f}"
         return "-".join([now, f"{self.stuck:d}{self.settled:d}", *self.marks.values()])
 
+    def steps_shown(self, card: Card) -> int | None:
+        """How many steps the page shows of a job, if nothing else of it has changed."""
+        same, _, steps = self.marks.get(card.job.id[:8], "").rpartition(".")
+        is_same = same == mark_of(card).rpartition(".")[0] and steps.isdecimal()
+        return int(steps) if is_same else None
+
     def with_cards(self, cards: Sequence[Card]) -> Self:
         """The page once these are on it, new ones at its top."""
         marks = {mark.partition(".")[0]: mark for mark in map(mark_of, cards)}
@@ -76,14 +81,10 @@ class Page(NamedTuple):
 
 
 def mark_of(card: Card) -> str:
-    """`<id's beginning>.<digest>.<steps done>`: most of the steps change only the number.
-
-    The first step changes both, so that a row is told whole once more while its job runs: the
-    answer to the click may have come late, and have shown it as queued again.
-    """
+    """`<id's beginning>.<digest>.<steps done>`: a step changes only the number."""
     job = card.job
     shown = (job.id, card.version, card.says, card.until, card.reason, job.steps_total)
-    return f"{job.id[:8]}.{crc32(repr((*shown, job.steps_done > 0)).encode()):x}.{job.steps_done}"
+    return f"{job.id[:8]}.{crc32(repr(shown).encode()):x}.{job.steps_done}"
 
 
 def version_of(cards: Sequence[Card], is_stuck: bool) -> str:
@@ -133,7 +134,7 @@ async def cards_for(owner: str, since: str, task: str = "") -> list[Card]:
     else:
         owned = Job.objects.owned_by(owner)
         owned = owned.filter(task=task) if task else owned
-        jobs = await sync_to_async(list)(owned[:RECENT])
+        jobs = [job async for job in owned[:RECENT]]
     return [Card(job, await attempts_at(job) if is_quiet(job) else []) for job in jobs]
 
 
@@ -146,8 +147,9 @@ async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> 
     before = Page.of_version(since)
     page = before.with_cards(cards)._replace(stuck=await stuck(cards))
     changed = changed_since(since, cards)
-    digests = {mark.rpartition(".")[0] for mark in before.marks.values()}
-    stepped = [card for card in changed if mark_of(card).rpartition(".")[0] in digests]
+    # The first step brings the whole row once more: the answer to the click may have come late,
+    # and have shown the job as queued again.
+    stepped = [card for card in changed if before.steps_shown(card)]
     told: dict[str, Any] = {"stepped": stepped}
     if page.stuck != before.stuck:
         told["stuck"] = page.stuck
@@ -159,10 +161,11 @@ async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> 
             attempts = await attempts_at(newest.job)
             settled = bool(attempts and attempts[-1].ended_at)
         page = page._replace(settled=settled)
-        if newest in stepped:
-            told["strip_steps"] = newest.job
+        if newest in changed and (shown := before.steps_shown(newest)) is not None:
+            told |= {"strip_steps": newest.job, "steps_shown": shown}
         elif newest in changed or settled != before.settled:
-            told |= {"newest": newest.job, "attempts": attempts}
+            is_new = newest.job.id[:8] not in before.marks
+            told |= {"newest": newest.job, "attempts": attempts, "newest_is_new": is_new}
     if is_same(page.version, since):
         return None
     return News(row_news(request, [c for c in changed if c not in stepped], **told), page.version)

@@ -277,6 +277,13 @@ class JobBackend(BaseTaskBackend):
         """The queue's attempts to deliver a job's messages; PublishError if it cannot say."""
         raise NotImplementedError
 
+    def read_log(self, since: Any) -> tuple[Any, set[str]]:
+        """Where to go on the next time, and the ids of the jobs that the queue's log has news of.
+
+        A queue whose log has to be asked for over the network says nothing here.
+        """
+        return since, set()
+
     def is_stuck(self) -> bool:
         """Whether messages are due and nothing delivers them."""
         return False

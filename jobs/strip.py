@@ -97,16 +97,22 @@ class Strip:
         return version(self.job.id, self.job.status) if self.job else ""
 
 
-def strip_fragment(job: Job, attempts: Sequence[Attempt] = (), view: Any = None) -> str:
-    """The parts of a strip as out-of-band swaps: site.js skips those that have not changed."""
-    strip = Strip(job, attempts, view)
-    return render_to_string("jobs/strip_news.html", {"strip": strip, "news": True})
+def strip_fragment(
+    job: Job, attempts: Sequence[Attempt] = (), view: Any = None, code: bool = True
+) -> str:
+    """The parts of a strip as out-of-band swaps: site.js skips those that have not changed.
+
+    A job's code stays the same: it may be left out for a page that shows the job already.
+    """
+    context = {"strip": Strip(job, attempts, view), "news": True, "without_code": not code}
+    return render_to_string("jobs/strip_news.html", context)
 
 
-def steps_fragment(job: Job) -> str:
-    """The parts of a strip that change with a step: the head of the task's box, and its steps."""
+def steps_fragment(job: Job, shown: int) -> str:
+    """What changes with a step: the head of the task's box, and the steps that are not shown."""
     box = Box("task", NAMES["task"], tell_task(job, []), details_of("task", job, [], None))
-    context = {"strip": {"name": "way", "job": job}, "box": box, "news": True}
+    steps = [step for step in job.log if step["number"] > shown]
+    context = {"strip": {"name": "way", "job": job}, "box": box, "steps": steps, "news": True}
     return render_to_string("jobs/strip_step_news.html", context)
 
 

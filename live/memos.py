@@ -15,16 +15,16 @@ class Memo[T]:
 
     def __init__(self, ask: Callable[[], T], fresh_seconds: float) -> None:
         self.ask, self.fresh_seconds = ask, fresh_seconds
-        self.forget()
+        self.answer: list[T] = []
+        self.asked_at = 0.0
 
     async def get(self) -> T:
         """The answer, at most so many seconds old."""
-        if self.answer is None or time.monotonic() - self.asked_at > self.fresh_seconds:
+        if not self.answer or time.monotonic() - self.asked_at > self.fresh_seconds:
             asked_at = time.monotonic()
             self.answer = [await sync_to_async(self.ask)()]
             self.asked_at = asked_at
         return self.answer[0]
 
     def forget(self) -> None:
-        self.answer: list[T] | None = None
-        self.asked_at = float("-inf")
+        self.answer = []

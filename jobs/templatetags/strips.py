@@ -30,12 +30,12 @@ def own_bin(context: template.Context) -> str:
 
 
 @register.simple_tag
-def strip_news(job: Job, attempts: Any = ()) -> str:
-    """The parts of a job's strip, for a page that shows it already."""
-    return mark_safe(strip_fragment(job, attempts or ()))  # noqa: S308  a template has made it
+def strip_news(job: Job, attempts: Any = (), code: bool = True) -> str:
+    """The parts of a job's strip, for a page that shows one already."""
+    return mark_safe(strip_fragment(job, attempts or (), code=code))  # noqa: S308  a template has made it
 
 
 @register.simple_tag
-def strip_step_news(job: Job) -> str:
-    """The parts that change with a step."""
-    return mark_safe(steps_fragment(job))  # noqa: S308  a template has made it
+def strip_step_news(job: Job, shown: int) -> str:
+    """The parts that change with a step, for a page that shows so many of the steps."""
+    return mark_safe(steps_fragment(job, shown))  # noqa: S308  a template has made it

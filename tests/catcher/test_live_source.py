@@ -1,7 +1,7 @@
 import pytest
 
-from catcher.live_source import read_caught
-from catcher.models import Entry
+from catcher.live_source import read_caught, read_changed
+from catcher.models import Entry, change, clear
 
 pytestmark = pytest.mark.django_db
 
@@ -43,3 +43,19 @@ def test_bin_that_was_emptied_catches_on():
     since, _ = read_caught(since)
     catch("b")
     assert read_caught(since)[1] == {"bin:b"}
+
+
+def test_bin_that_is_cleared_or_answers_something_else_is_told_once():
+    since, _ = read_changed(None)
+    clear(["b"])
+    since, topics = read_changed(since)
+    assert topics == {"bin:b"}
+    change([("c", {"status": 503})])
+    since, topics = read_changed(since)
+    assert topics == {"bin:c"}
+    assert read_changed(since)[1] == set()
+
+
+def test_bin_that_was_changed_before_is_no_news():
+    clear(["b"])
+    assert read_changed(read_changed(None)[0])[1] == set()
