@@ -1,10 +1,11 @@
 """How far open pages are behind, and what they cost: `uv run benchmarks/live_pages.py`.
 
 Opens N home pages, each of another visitor and with its stream of events, on gunicorn with two
-workers and SQLite. Some of the visitors start one job after the other; another server on the
-same database runs these, so that the first one's cost is that of the pages. A page is behind
-for as long as a step is stored and not yet there. Each figure is of this run; the last lines
-name the limits that were missed. `--quick` tries everything with small numbers.
+workers and SQLite. Some of the visitors start one job after the other, each at another moment;
+another server on the same database runs these, so that the first one's cost is that of the pages
+and the clicks. A page is behind for as long as a step is stored and not yet there. Each figure is
+of this run; the last lines name the limits that were missed. `--quick` tries everything with
+small numbers.
 """
 
 import argparse
@@ -42,6 +43,9 @@ MOST_CORES = 0.5
 OPENED_AT_ONCE = 20
 # Longer than a reader's interval and a page's rendering, for what the last steps bring.
 REST_SECONDS = 3.0
+# The first jobs are started within this time, which is about as long as a job takes: visitors do
+# not click all at once.
+SPREAD_SECONDS = 5.0
 
 
 class Shown(NamedTuple):
@@ -92,8 +96,9 @@ class Page:
             self.ended |= {*ended}
             self.changed.set()
 
-    async def work(self, deadline: float) -> None:
+    async def work(self, deadline: float, pause: float) -> None:
         """Start jobs, the next one when the page shows that the last has succeeded."""
+        await asyncio.sleep(pause)
         for number in itertools.count():
             if time.monotonic() > deadline:
                 return
@@ -206,7 +211,9 @@ async def measure(pages_site: Site, options: argparse.Namespace) -> list[Figure]
         cost.restart()
         deadline = time.monotonic() + options.seconds
         working = pages[:: max(1, options.pages // options.working)][: options.working]
-        await asyncio.gather(*(page.work(deadline) for page in working))
+        pause = min(SPREAD_SECONDS, options.seconds) / len(working)
+        starts = (page.work(deadline, turn * pause) for turn, page in enumerate(working))
+        await asyncio.gather(*starts)
         busy_cores = cost.cores()
         await asyncio.sleep(REST_SECONDS)
         told = [page.events - old for page, old in zip(pages, before, strict=True)]

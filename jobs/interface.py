@@ -278,10 +278,7 @@ class JobBackend(BaseTaskBackend):
         raise NotImplementedError
 
     def read_log(self, since: Any) -> tuple[Any, set[str]]:
-        """Where to go on the next time, and the ids of the jobs that the queue's log has news of.
-
-        A queue whose log has to be asked for over the network says nothing here.
-        """
+        """Where to go on, and the jobs that the log has news of; none where reading takes a call."""
         return since, set()
 
     def is_stuck(self) -> bool:
