@@ -2,10 +2,10 @@
 
 Opens N home pages, each of another visitor and with its stream of events, on gunicorn with two
 workers and SQLite. Some of the visitors start one job after the other, each at another moment;
-another server on the same database runs these, so that the first one's cost is that of the pages
-and the clicks. A page is behind for as long as a step is stored and not yet there. Each figure is
-of this run; the last lines name the limits that were missed. `--quick` tries everything with
-small numbers.
+another server on the same database takes the clicks and runs the jobs, so that the first one's
+cost is that of the open pages. A page is behind for as long as a step is stored and not yet
+there. Each figure is of this run; the last lines name the limits that were missed. `--quick`
+tries everything with small numbers.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from html import unescape
 from pathlib import Path
 from typing import NamedTuple
@@ -59,8 +59,8 @@ class Shown(NamedTuple):
 class Page:
     """An open home page: what its browser keeps, and what its stream has brought."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self.session, self.url = session, url
+    def __init__(self, session: aiohttp.ClientSession, url: str, jobs_url: str) -> None:
+        self.session, self.url, self.jobs_url = session, url, jobs_url
         self.events = 0
         self.shown: list[Shown] = []
         self.ended: set[str] = set()
@@ -109,7 +109,7 @@ class Page:
 
     async def click(self, key: str) -> str:
         async with self.session.post(
-            f"{self.url}/jobs/start",
+            f"{self.jobs_url}/jobs/start",
             data={"csrfmiddlewaretoken": self.token, "key": key},
             headers={"Cookie": self.cookie, "HX-Request": "true"},
         ) as response:
@@ -151,8 +151,8 @@ def client() -> aiohttp.ClientSession:
 
 
 @contextmanager
-def servers() -> Iterator[Site]:
-    """The server of the pages; another one on its database runs the jobs."""
+def servers() -> Iterator[tuple[Site, str]]:
+    """The server of the pages; the URL of another one on its database, which runs the jobs."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as other,
@@ -165,15 +165,15 @@ def servers() -> Iterator[Site]:
             try:
                 jobs.start_web()
                 pages.start_web(PUBLIC_URL=jobs.url)
-                yield pages
+                yield pages, jobs.url
             finally:
                 jobs.stop_all()
 
 
 @asynccontextmanager
-async def open_pages(session: aiohttp.ClientSession, url: str, count: int) -> AsyncIterator:
-    """So many pages with their streams open."""
-    turns, pages = asyncio.Semaphore(OPENED_AT_ONCE), [Page(session, url) for _ in range(count)]
+async def open_pages(pages: list[Page]) -> AsyncIterator[None]:
+    """Have the pages' streams open."""
+    turns = asyncio.Semaphore(OPENED_AT_ONCE)
     listening: list[asyncio.Task] = []
 
     async def exhaust(stream: AsyncIterator[None]) -> None:
@@ -189,7 +189,7 @@ async def open_pages(session: aiohttp.ClientSession, url: str, count: int) -> As
 
     await asyncio.gather(*(start(page) for page in pages))
     try:
-        yield pages
+        yield
         for task in listening:
             assert not task.done(), "a stream has ended"
     finally:
@@ -199,10 +199,13 @@ async def open_pages(session: aiohttp.ClientSession, url: str, count: int) -> As
             await asyncio.gather(*listening, return_exceptions=True)
 
 
-async def measure(pages_site: Site, options: argparse.Namespace) -> list[Figure]:
+async def measure(pages_site: Site, jobs_url: str, options: argparse.Namespace) -> list[Figure]:
     cost = Cost(pages_site)
     empty_mb = cost.memory_mb()
-    async with client() as session, open_pages(session, pages_site.url, options.pages) as pages:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(client())
+        pages = [Page(session, pages_site.url, jobs_url) for _ in range(options.pages)]
+        await stack.enter_async_context(open_pages(pages))
         await asyncio.sleep(REST_SECONDS)
         cost.restart()
         await asyncio.sleep(options.seconds)
@@ -259,8 +262,8 @@ def main() -> None:
     if options.quick:
         options.pages, options.working, options.seconds = 20, 4, 2
     collect_static()
-    with servers() as pages_site:
-        figures = asyncio.run(measure(pages_site, options))
+    with servers() as (pages_site, jobs_url):
+        figures = asyncio.run(measure(pages_site, jobs_url, options))
     title = f"{options.pages:,} open pages, {options.working} with jobs one after the other"
     show(title, figures, "gunicorn with 2 workers, SQLite")
     show_missed(figures)

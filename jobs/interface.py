@@ -278,7 +278,7 @@ class JobBackend(BaseTaskBackend):
         raise NotImplementedError
 
     def read_log(self, since: Any) -> tuple[Any, set[str]]:
-        """Where to go on, and the jobs that the log has news of; none where reading takes a call."""
+        """Where to go on, and the jobs that the log has news of; none if that takes a call."""
         return since, set()
 
     def is_stuck(self) -> bool:

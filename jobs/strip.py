@@ -7,6 +7,7 @@ a box opens to is in `strip_details.py`.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from math import ceil
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -15,6 +16,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from jobs.attempts import Attempt
+from jobs.excerpts import Excerpt
 from jobs.models import Job
 from jobs.pages import moment
 from jobs.strip_details import Details, details_of
@@ -66,8 +68,18 @@ class Box(NamedTuple):
         return version(self.details.facts, self.details.texts)
 
     @property
+    def code(self) -> str:
+        """The lines of code, which are the same for every job of a task."""
+        return rendered_code(tuple(self.details.excerpts))
+
+    @property
     def code_version(self) -> str:
         return version(*((each.file, each.line) for each in self.details.excerpts))
+
+
+@cache
+def rendered_code(excerpts: tuple[Excerpt, ...]) -> str:
+    return render_to_string("jobs/strip_excerpts.html", {"excerpts": excerpts})
 
 
 class Strip:
