@@ -1,5 +1,4 @@
-"""`{% strip job attempts %}` and `{% strip_news job attempts %}`: for a template whose view has
-made no strip.
+"""`{% strip job attempts %}` for a template whose view has made no strip, and its news.
 
 No message passes here.
 """
