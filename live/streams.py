@@ -18,7 +18,6 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 
 from live.pages import News, OpenPage
 from live.reader import Reader, reader
-from live.sources import parts
 
 # A proxy closes a connection on which nothing moves for a minute or so.
 HEARTBEAT_SECONDS = 15.0
@@ -63,7 +62,7 @@ class Streams:
         ends_at = loop.time() + self.lifetime_seconds * random.uniform(0.8, 1.2)  # noqa: S311
         self.open += 1
         try:
-            async with self.reader.watch([*topics, *(part.topic for part in parts)]) as changed:
+            async with self.reader.watch([*topics, *page.topics]) as changed:
                 news = await self.news(page)
                 yield ""
                 yield event(news) if news else ":\n\n"
