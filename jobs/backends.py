@@ -20,6 +20,7 @@ import broker.resources.queues
 from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs.attempts import Attempt, read_attempts
+from jobs.embedded_log import read_log
 from jobs.embedded_resources import EmbeddedResources
 from jobs.exceptions import Refused
 from jobs.hosted import HostedQueue
@@ -77,13 +78,17 @@ class EmbeddedQueue(JobBackend):
             logs.setdefault(event["message_id"], []).append(event)
         return [attempt for log in logs.values() for attempt in read_attempts(log)]
 
+    def read_log(self, since: Any) -> tuple[Any, set[str]]:
+        return read_log(since)
+
     def is_stuck(self) -> bool:
         return broker.models.queue_is_stuck(broker.clock.now_ms())
 
     def is_alive(self) -> bool | None:
         if broker.models.dispatcher_is_alive(broker.clock.now_ms()):
             return True
-        return False if self.is_stuck() else None
+        has_run = broker.models.Pulse.objects.exists()
+        return False if has_run or self.is_stuck() else None
 
 
 class JobAndMessage(NamedTuple):

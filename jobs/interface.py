@@ -24,6 +24,7 @@ from django.utils import timezone
 from django.utils.json import normalize_json
 from django.utils.module_loading import import_string
 
+import broker.retry
 from groupcommit.writer import writer
 from jobs import checks
 from jobs.attempts import Attempt
@@ -47,9 +48,8 @@ class JobTask(Task):
     `steps`: how many steps the task notes. `retries`: how often the queue tries again, after
     `retry_delay` (milliseconds, or an expression such as QStash's Upstash-Retry-Delay).
     `timeout`: how many seconds one attempt may take. `endpoint`: the last part of its URL, by
-    default its name with dashes. `owner`: whose job it is. `job_id`: the job's id, should one
-    enqueueing be tried several times; it starts one job. `callback`: the path on this site to
-    which the queue reports every answer.
+    default its name with dashes. `owner`: whose job it is. `job_id`: names the job, so that
+    enqueueing twice starts one. `callback`: the path that the queue reports to.
     """
 
     steps: int = 0
@@ -183,8 +183,7 @@ class SyncJobContext(JobContext):
 async def announce(signal: Signal, result: JobResult) -> None:
     """Send one of the three signals of Django's tasks.
 
-    The one receiver that Django connects only logs. It is called here and now, as a trip to a
-    thread for every signal costs more than all the rest of a small job.
+    Its one receiver only logs, and is called here: a trip to a thread costs more than a small job.
     """
     sender = type(result.task.get_backend())
     if len(signal.receivers) > 1:
@@ -197,6 +196,12 @@ async def save(transition: Transition, patience: float = 0) -> None:
     """Write a transition of a job that this attempt holds; LeaseLost if it does not any more."""
     if not await writer.write(save_transitions, transition, patience):
         raise LeaseLost
+
+
+def retry_delay(job: Job, retried: int) -> timedelta:
+    """How long the queue waits after an attempt that failed; `retried` is 0 for the first."""
+    expression = job.options.get("retry_delay", "")
+    return timedelta(milliseconds=broker.retry.delay_ms(retried, expression, {}, 0))
 
 
 NO_SITE = (
@@ -276,6 +281,10 @@ class JobBackend(BaseTaskBackend):
     async def attempts(self, job: Job) -> list[Attempt]:
         """The queue's attempts to deliver a job's messages; PublishError if it cannot say."""
         raise NotImplementedError
+
+    def read_log(self, since: Any) -> tuple[Any, set[str]]:
+        """Where to go on, and the jobs that the log has news of; none if that takes a call."""
+        return since, set()
 
     def is_stuck(self) -> bool:
         """Whether messages are due and nothing delivers them."""

@@ -32,6 +32,7 @@ class Card:
 
     def __init__(self, job: Job, attempts: Sequence[Attempt] = (), mine: bool = True) -> None:
         self.job, self.status, self.mine = job, str(job.status), mine
+        self.attempts = attempts
         self.says, self.reason = "", "" if job.status == "running" else job.error
         self.until: datetime | None = None
         # The last attempt, if no message of the job has reached this site yet.

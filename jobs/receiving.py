@@ -27,7 +27,6 @@ from django.tasks.signals import task_finished, task_started
 from django.utils import timezone
 from django.utils.json import normalize_json
 
-import broker.retry
 from groupcommit.writer import writer
 from jobs.exceptions import GiveUp, LeaseLost, TryAgain
 from jobs.interface import (
@@ -38,6 +37,7 @@ from jobs.interface import (
     announce,
     endpoints,
     new_job,
+    retry_delay,
     save,
 )
 from jobs.models import (
@@ -174,12 +174,6 @@ def put_back(job: Job, error: BaseException, retried: int) -> Transition:
     after = error.after if isinstance(error, TryAgain) else None
     delay = retry_delay(job, retried) if after is None else after
     return job.wait(*described(job, error), timezone.now() + delay)
-
-
-def retry_delay(job: Job, retried: int) -> timedelta:
-    """How long the queue waits after an attempt that failed; `retried` is 0 for the first."""
-    expression = job.options.get("retry_delay", "")
-    return timedelta(milliseconds=broker.retry.delay_ms(retried, expression, {}, 0))
 
 
 def described(job: Job, error: BaseException) -> tuple[str, list[dict[str, Any]]]:

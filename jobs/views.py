@@ -22,18 +22,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
-from jobs.changes import attempts_at, detail, is_same, list_news, row_news, version_of
+from jobs.changes import RECENT, cards_for, detail, is_same, list_news, row_news, version_of
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
-from jobs.pages import Card, as_json, is_quiet
+from jobs.pages import Card, as_json
 from jobs.signatures import site_url
 from jobs.tasks import long_task
 from live.views import News, live
 
 logger = logging.getLogger(__name__)
-
-RECENT = 20
 
 
 class HtmxRequest(HttpRequest):
@@ -92,7 +90,7 @@ async def started_job(request: HtmxRequest) -> HttpResponse:
     """The job that a form has started whose answer was lost; 204 if it has started none."""
     job_id = job_id_for(request, request.GET.get("key", ""))
     if job := await Job.objects.filter(id=job_id).afirst():
-        return render(request, "jobs/index.html#started", started(job))
+        return render(request, "jobs/index.html#started", started(job) | {"found": True})
     return HttpResponse(status=204)
 
 
@@ -179,12 +177,7 @@ async def job_detail(request: HttpRequest, job_id: str) -> HttpResponse:
 @live(lambda request: [f"jobs:{visitor_of(request)}"])
 async def job_changes(request: HttpRequest, since: str) -> News | None:
     """The rows of this visitor's jobs, or of those of one task, that have changed."""
-    jobs = Job.objects.owned_by(visitor_of(request))
-    if task := request.GET.get("task"):
-        jobs = jobs.filter(task=task)
-    cards = [
-        Card(job, await attempts_at(job) if is_quiet(job) else []) async for job in jobs[:RECENT]
-    ]
+    cards = await cards_for(visitor_of(request), since, request.GET.get("task", ""))
     return await list_news(request, since, cards)
 
 

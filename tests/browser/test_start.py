@@ -164,6 +164,7 @@ def test_job_whose_answer_was_lost_is_found(browse: Browse, still: Site):
     page.route("**/jobs/start", lose)
     button(page).click()
     expect(page.locator("#result")).to_have_text(MESSAGE)
+    expect(page.locator("#result")).to_contain_text("The answer was lost, but the job was started.")
     expect(page.locator("#jobs > li")).to_have_count(1)
     page.unroute("**/jobs/start")
     start_job(page)

@@ -39,6 +39,11 @@ def test_queue_on_which_no_dispatcher_has_run_is_not_said_to_run(db):
     assert status() == ("embedded", None)
 
 
+def test_queue_whose_dispatcher_has_stopped_is_not_running(db):
+    Pulse.objects.create(dispatcher="one", seen_at=now_ms() - 11_000)
+    assert status() == ("embedded", False)
+
+
 def test_queue_whose_messages_wait_in_vain_is_not_running(db):
     then = now_ms() - 11_000
     Message.objects.create(message_id="msg_1", not_before=then, due_at=then)
@@ -69,7 +74,7 @@ async def test_page_on_the_event_loop_makes_no_query_for_it(memo):
 
 
 @pytest.mark.parametrize(
-    ("alive", "word"), [(True, ">running<"), (False, ">not running<"), (None, ">not known<")]
+    ("alive", "word"), [(True, ", running<"), (False, ", not running<"), (None, ", not known<")]
 )
 def test_page_says_whether_the_queue_lives(client, db, memo, alive, word):
     memo.alive, memo.asked_at = alive, float("inf")

@@ -27,9 +27,8 @@ from django.utils import timezone
 
 from groupcommit.writer import writer
 from jobs.exceptions import GiveUp, LeaseLost, TryAgain
-from jobs.interface import JobContext, JobResult, JobTask, letter_for, new_job, task_of
+from jobs.interface import JobContext, JobResult, JobTask, letter_for, new_job, retry_delay, task_of
 from jobs.models import LEASE, Arrival, Job, claim_jobs
-from jobs.receiving import retry_delay
 from tests.jobs import documented_tasks, example_tasks
 from tests.jobs.documented_tasks import echo, email_users, three_steps
 
