@@ -55,7 +55,7 @@ async def test_filter_that_cannot_be_is_answered_in_words(visit):
     page = await visit.get("messages", **{"from": "yesterday"})
     assert page.status == 400
     assert "No such filter" in page.text
-    assert "a moment is written 2026-11-25T10:30" in page.text
+    assert "A moment is written 2026-11-25T10:30" in page.text
 
 
 async def test_url_of_this_site_is_shown_as_a_path(visit):
