@@ -177,10 +177,11 @@ def in_words(label: str, value: str, message: Json) -> str:
     retries = min(whole(message.get("maxRetries")), MOST_DELAYS)
     expression = str(message["retryDelayExpression"])
     try:
-        delays = [duration(delay_ms(retried, expression, {}, 0)) for retried in range(retries)]
+        waits = [delay_ms(retried, expression, {}, 0) for retried in range(retries)]
     except ValueError:
         return value
-    return f"{value} (waits {', then '.join(delays)})" if delays else value
+    delays = ", then ".join(f"{ms / 1000:g} s" if ms < 60_000 else duration(ms) for ms in waits)
+    return f"{value} (waits {delays})" if delays else value
 
 
 def moments_of(message: Json) -> list[tuple[str, datetime]]:

@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
-from jobs.interface import letter_for, task_of
+from jobs.interface import letter_for, retry_delay, task_of
 from jobs.models import Job
 from jobs.pages import due_at, moment
 
+MOST_DELAYS = 5
 NARROWEST = 1  # percent: a bar that can be seen
 
 type Facts = list[tuple[str, object]]
@@ -120,8 +121,18 @@ def request_facts(job: Job) -> Facts:
         letter = letter_for(job, task_of(job))
     except (PublishError, TaskException) as error:
         return [("Not known", str(error))]
+    headers = letter.headers | {"Upstash-Retry-Delay": retry_delay_in_words(job)}
     body = json.dumps(json.loads(letter.body), ensure_ascii=False)
-    return [("POST", letter.url), *letter.headers.items(), ("Body", body)]
+    return [("POST", letter.url), *headers.items(), ("Body", body)]
+
+
+def retry_delay_in_words(job: Job) -> str:
+    """The expression of the retry delay, and the first delays that it gives."""
+    task = task_of(job)
+    job = Job(options=task.options)
+    delays = [retry_delay(job, n).total_seconds() for n in range(min(task.retries, MOST_DELAYS))]
+    words = ", then ".join(f"{delay:g} s" for delay in delays)
+    return f"{task.retry_delay} (waits {words})" if words else task.retry_delay
 
 
 def response_facts(job: Job, attempts: Sequence[Attempt]) -> Facts:

@@ -50,7 +50,7 @@ def test_body_is_read_as_the_api_gives_it(fields, body):
 def test_what_cannot_be_guessed_is_said_in_words():
     message = {"retryDelayExpression": "1000 * pow(2, retried)", "maxRetries": 3}
     found = shown_detail("msg_1", Detail(message, "CREATED", [], claims={"nbf": 0, "iat": 0}))
-    delays = "1000 * pow(2, retried) (waits 1.0 s, then 2.0 s, then 4.0 s)"
+    delays = "1000 * pow(2, retried) (waits 1 s, then 2 s, then 4 s)"
     assert ("Retry delay", delays) in found.facts
     assert found.claims == [("nbf", "0 (valid from any time)"), ("iat", "0")]
 

@@ -114,6 +114,8 @@ def test_request_is_the_letter_that_the_queue_delivers():
     facts = dict(request_facts(job(id="0" * 32, args=["http://target.test/"], backend="default")))
     assert facts["POST"] == "http://testserver/api/long-task"
     assert facts["Upstash-Retries"] == "3"
+    delays = "1000 * pow(2, retried) (waits 1 s, then 2 s, then 4 s)"
+    assert facts["Upstash-Retry-Delay"] == delays
     assert '"args": ["http://target.test/"]' in str(facts["Body"])
 
 
