@@ -78,6 +78,12 @@ async def test_one_message_has_its_log_and_no_claims(pages, ask):
     assert await pages.message("msg_none") is None
 
 
+async def test_state_that_the_log_does_not_tell_is_no_filter(pages):
+    assert "scheduled" not in pages.states
+    with pytest.raises(Problem, match="does not tell which messages are scheduled"):
+        await pages.messages(read_filters({"state": "scheduled"}))
+
+
 async def test_message_is_cancelled(pages, ask):
     message_id = publish(ask, "cancelled", delay="1h")
     assert await pages.cancel(message_id) == 1
