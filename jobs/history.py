@@ -14,9 +14,10 @@ from django.utils import timezone
 
 from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
-from jobs.interface import letter_for, retry_delay, task_of
+from jobs.interface import letter_for, task_of
 from jobs.models import Job
 from jobs.pages import due_at, moment
+from jobs.retries import retry_delay
 
 MOST_DELAYS = 5
 NARROWEST = 1  # percent: a bar that can be seen
