@@ -4,7 +4,7 @@ No message passes here. A page has a version: when it was rendered, and a digest
 shows. `job_changes` in `views.py` compares that with the jobs as they are now.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -16,6 +16,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from jobs.attempts import Attempt
+from jobs.deliveries import deliveries
 from jobs.exceptions import PublishError
 from jobs.history import bars, meta, request_facts, response_facts, timeline
 from jobs.models import Job
@@ -31,8 +32,13 @@ MS_DIGITS = 13  # of unix milliseconds until the year 2286
 
 def version_of(cards: Sequence[Card], is_stuck: bool) -> str:
     """The version of a page with these jobs: `<unix ms>-<digest>-<1 if the queue is stuck>`."""
-    shown = [(card.job.id, card.version, card.job.steps_done) for card in cards]
+    shown = [(c.job.id, c.version, c.job.steps_done, answers(c.attempts)) for c in cards]
     return f"{timezone.now().timestamp() * 1000:.0f}-{crc32(repr(shown).encode()):x}-{is_stuck:d}"
+
+
+def answers(attempts: Iterable[Attempt]) -> list[int | None]:
+    """What is new in a queue's log: another attempt, or the answer to one."""
+    return [attempt.status for attempt in attempts]
 
 
 def is_same(version: str, since: str) -> bool:
@@ -59,9 +65,7 @@ async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> 
     if since.split("-")[2:] != version.split("-")[2:]:
         told["stuck"] = is_stuck
     if changed and changed[0] is cards[0]:
-        newest = cards[0].job
-        asks = newest.has_ended or is_quiet(newest)
-        told |= {"newest": newest, "attempts": await attempts_at(newest) if asks else []}
+        told |= {"newest": cards[0].job, "attempts": cards[0].attempts}
     return News(row_news(request, changed, **told), version)
 
 
@@ -85,12 +89,29 @@ async def attempts_at(job: Job) -> list[Attempt]:
     return attempts
 
 
+async def attempts_known(job: Job | None, drawn: bool = True) -> list[Attempt]:
+    """The queue's attempts, where it knows more than the job: of a quiet one, and of one that
+    has ended if its way is drawn. It is not asked of each step of a job that runs.
+    """
+    if job and (is_quiet(job) or (drawn and job.has_ended)):
+        return await attempts_at(job)
+    return []
+
+
+async def cards_of(jobs: AsyncIterable[Job], drawn: int = 1) -> list[Card]:
+    """Jobs as rows, newest first; the ways of the first `drawn` are drawn."""
+    cards: list[Card] = []
+    async for job in jobs:
+        cards.append(Card(job, await attempts_known(job, len(cards) < drawn)))
+    return cards
+
+
 async def detail(job: Job, visitor: str) -> dict[str, Any]:
     """What a job's own page shows: the card, its history, and what was sent and answered."""
     attempts: list[Attempt] = []
     unknown = ""
     try:
-        attempts = await task_backends[job.backend].attempts(job)
+        attempts = deliveries(job, await task_backends[job.backend].attempts(job))
     except PublishError as error:
         unknown = str(error)
     card = Card(job, attempts, mine=job.owner == visitor)

@@ -94,6 +94,14 @@ def test_bars_show_waiting_attempts_and_pauses():
     ]
 
 
+def test_bar_has_the_colour_of_its_own_answer_and_not_of_the_job():
+    done = job(status="succeeded", finished_at=after(10))
+    drawn = bars(done, [Attempt(1, after(2), 503, "", 1.0)])
+    assert [bar.state for bar in drawn] == ["queued", "failed"]
+    drawn = bars(job(status="failed"), [Attempt(1, MOMENT, 200, "", 1.0)])
+    assert [bar.state for bar in drawn] == ["succeeded"]
+
+
 def test_every_bar_is_wide_enough_to_be_seen_and_none_leaves_the_track():
     done = job(status="failed", finished_at=after(10_000))
     attempts = [Attempt(n, after(2000 * n), 503, "", 0.001) for n in range(1, 6)]

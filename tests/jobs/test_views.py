@@ -358,7 +358,7 @@ def test_succeeded_job_says_how_long_it_waited_and_worked(client, make):
     moments = {"created_at": now - timedelta(seconds=15), "finished_at": now}
     started_at = now - timedelta(seconds=5)
     job = make(status="succeeded", started_at=started_at, worked_seconds=5, **moments)
-    assert "waited 10.0 s, worked 5.0 s" in words_of(client, job)
+    assert "waited 10.00 s, worked 5.00 s" in words_of(client, job)
 
 
 def test_failed_job_says_why(client, make):
