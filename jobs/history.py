@@ -16,7 +16,7 @@ from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
 from jobs.interface import letter_for, task_of
 from jobs.models import Job
-from jobs.pages import due_at, moment
+from jobs.pages import due_at, duration, moment
 
 NARROWEST = 1  # percent: a bar that can be seen
 
@@ -103,8 +103,8 @@ def spans(job: Job, attempts: Sequence[Attempt], begun: datetime) -> Iterator[Sp
     now, at = timezone.now(), begun
     for attempt in attempts:
         name = "pause" if at > begun else "waited"
-        if attempt.at > at:
-            yield "queued", at, attempt.at, f"{name} {(attempt.at - at).total_seconds():.1f} s"
+        if took := duration((attempt.at - at).total_seconds()):
+            yield "queued", at, attempt.at, f"{name} {took}"
         ended_at = end_of(job, attempt)
         state = "running" if ended_at is None else result(job, attempt)
         at = max(at, ended_at or now)

@@ -107,7 +107,7 @@ def duration(seconds: float) -> str:
     """A measured time for people: `6 ms` or `5.52 s`; empty under a millisecond."""
     if round(seconds, 3) >= 1:
         return f"{seconds:.2f} s"
-    return f"{seconds * 1000:.0f} ms" if round(seconds, 3) else ""
+    return f"{seconds * 1000:.0f} ms" if round(seconds, 3) > 0 else ""
 
 
 def is_quiet(job: Job) -> bool:

@@ -172,7 +172,7 @@ def tell_post(job: Job, attempts: Sequence[Attempt]) -> Told:
     if last and last.seconds is not None:
         word = f"HTTP {last.status}" if last.status else "no answer"
         state = "succeeded" if last.has_succeeded else "failed"
-        text = "" if last.status else last.error
+        text = "" if last.status or last.error.startswith(word) else last.error
         return Told(state, word, text or f"attempt {number}:", last.seconds)
     if job.status in {"queued", "running"}:
         return Told("running", f"attempt {number}", text=checked(job))

@@ -87,9 +87,9 @@ def test_bars_show_waiting_attempts_and_pauses():
     done = job(status="succeeded", finished_at=after(10))
     drawn = bars(done, [Attempt(1, after(2), 503, "", 1.0), Attempt(2, after(5), 200, "", 5.0)])
     assert [(bar.state, bar.start, bar.width, bar.label) for bar in drawn] == [
-        ("queued", 0, 20, "waited 2.0 s"),
+        ("queued", 0, 20, "waited 2.00 s"),
         ("failed", 20, 10, "attempt 1: HTTP 503 after 1.00 s"),
-        ("queued", 30, 20, "pause 2.0 s"),
+        ("queued", 30, 20, "pause 2.00 s"),
         ("succeeded", 50, 50, "attempt 2: HTTP 200 after 5.00 s"),
     ]
 

@@ -159,7 +159,15 @@ def test_script_reads_the_return_value():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, ""), (0.0004, ""), (0.015, "15 ms"), (0.9996, "1.00 s"), (1.2, "1.20 s"), (61, "61.00 s")],
+    [
+        (-1, ""),
+        (0, ""),
+        (0.0004, ""),
+        (0.015, "15 ms"),
+        (0.9996, "1.00 s"),
+        (1.2, "1.20 s"),
+        (61, "61.00 s"),
+    ],
 )
 def test_durations_are_told_in_fitting_units(seconds, text):
     assert duration(seconds) == text

@@ -184,6 +184,8 @@ def test_request_that_was_refused_is_known_from_the_queues_log_alone():
 def test_request_that_nobody_answers_says_why():
     post = told(job_that(), Attempt(1, after(1), None, "connection refused", 0.02))["post"]
     assert (post.word, post.text) == ("no answer", "connection refused")
+    hung_up = Attempt(2, after(1), None, "no answer within 2 s", 2.0)
+    assert told(job_that(), hung_up)["post"].text == "attempt 2:"
 
 
 def test_attempts_at_an_older_message_are_not_shown_of_a_newer_one():
