@@ -1,10 +1,11 @@
 """How far open pages are behind, and what they cost: `uv run benchmarks/live_pages.py`.
 
 Opens N home pages, each of another visitor and with its stream of events, on gunicorn with two
-workers and SQLite. Some of the visitors start one job after the other; another server on the
-same database runs these, so that the first one's cost is that of the pages. A page is behind
-for as long as a step is stored and not yet there. Each figure is of this run; the last lines
-name the limits that were missed. `--quick` tries everything with small numbers.
+workers and SQLite. Some of the visitors start one job after the other, each at another moment;
+another server on the same database takes the clicks and runs the jobs, so that the first one's
+cost is that of the open pages. A page is behind for as long as a step is committed and not yet
+there. Each figure is of this run; the last lines name the limits that were missed. `--quick`
+tries everything with small numbers.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import re
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +43,14 @@ ENDED = re.compile(r'id="state-([0-9a-f]+)".*?data-version="[^"]*succeeded')
 MOST_BEHIND_SECONDS = 1.0
 MOST_CORES = 0.5
 OPENED_AT_ONCE = 20
+# How soon a commit is noticed, and what is looked at then.
+NOTICE_SECONDS = 0.01
+LOOK_BACK = timedelta(seconds=10)
 # Longer than a reader's interval and a page's rendering, for what the last steps bring.
 REST_SECONDS = 3.0
+# The first jobs are started within this time, which is about as long as a job takes: visitors do
+# not click all at once.
+SPREAD_SECONDS = 5.0
 
 
 class Shown(NamedTuple):
@@ -55,8 +64,8 @@ class Shown(NamedTuple):
 class Page:
     """An open home page: what its browser keeps, and what its stream has brought."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self.session, self.url = session, url
+    def __init__(self, session: aiohttp.ClientSession, url: str, jobs_url: str) -> None:
+        self.session, self.url, self.jobs_url = session, url, jobs_url
         self.events = 0
         self.shown: list[Shown] = []
         self.ended: set[str] = set()
@@ -92,8 +101,9 @@ class Page:
             self.ended |= {*ended}
             self.changed.set()
 
-    async def work(self, deadline: float) -> None:
+    async def work(self, deadline: float, pause: float) -> None:
         """Start jobs, the next one when the page shows that the last has succeeded."""
+        await asyncio.sleep(pause)
         for number in itertools.count():
             if time.monotonic() > deadline:
                 return
@@ -104,13 +114,42 @@ class Page:
 
     async def click(self, key: str) -> str:
         async with self.session.post(
-            f"{self.url}/jobs/start",
+            f"{self.jobs_url}/jobs/start",
             data={"csrfmiddlewaretoken": self.token, "key": key},
             headers={"Cookie": self.cookie, "HX-Request": "true"},
         ) as response:
             text = await response.text()
             assert response.status == 200, text
             return re.search(r'id="job-([0-9a-f]+)"', text)[1]
+
+
+class Commits(threading.Thread):
+    """Notices when each step has been committed, as any reader of the database would."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(daemon=True)
+        self.file, self.over = file, threading.Event()
+        self.steps: dict[str, list[float]] = {}
+
+    def run(self) -> None:
+        with closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True)) as database:
+            seen = None
+            while not self.over.wait(NOTICE_SECONDS):
+                (version,) = database.execute("PRAGMA data_version").fetchone()
+                if version != seen:
+                    seen = version
+                    self.note(database)
+
+    def note(self, database: sqlite3.Connection) -> None:
+        since = datetime.now(UTC) - LOOK_BACK
+        rows = database.execute(
+            "SELECT id, steps_done FROM jobs_job WHERE changed_at > ?",
+            [since.strftime("%Y-%m-%d %H:%M:%S.%f")],
+        ).fetchall()
+        now = time.time()
+        for job_id, count in rows:
+            steps = self.steps.setdefault(job_id, [])
+            steps += [now] * (count - len(steps))
 
 
 class Cost:
@@ -146,8 +185,8 @@ def client() -> aiohttp.ClientSession:
 
 
 @contextmanager
-def servers() -> Iterator[Site]:
-    """The server of the pages; another one on its database runs the jobs."""
+def servers() -> Iterator[tuple[Site, str]]:
+    """The server of the pages; the URL of another one on its database, which runs the jobs."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as other,
@@ -160,15 +199,15 @@ def servers() -> Iterator[Site]:
             try:
                 jobs.start_web()
                 pages.start_web(PUBLIC_URL=jobs.url)
-                yield pages
+                yield pages, jobs.url
             finally:
                 jobs.stop_all()
 
 
 @asynccontextmanager
-async def open_pages(session: aiohttp.ClientSession, url: str, count: int) -> AsyncIterator:
-    """So many pages with their streams open."""
-    turns, pages = asyncio.Semaphore(OPENED_AT_ONCE), [Page(session, url) for _ in range(count)]
+async def open_pages(pages: list[Page]) -> AsyncIterator[None]:
+    """Have the pages' streams open."""
+    turns = asyncio.Semaphore(OPENED_AT_ONCE)
     listening: list[asyncio.Task] = []
 
     async def exhaust(stream: AsyncIterator[None]) -> None:
@@ -184,7 +223,7 @@ async def open_pages(session: aiohttp.ClientSession, url: str, count: int) -> As
 
     await asyncio.gather(*(start(page) for page in pages))
     try:
-        yield pages
+        yield
         for task in listening:
             assert not task.done(), "a stream has ended"
     finally:
@@ -194,28 +233,38 @@ async def open_pages(session: aiohttp.ClientSession, url: str, count: int) -> As
             await asyncio.gather(*listening, return_exceptions=True)
 
 
-async def measure(pages_site: Site, options: argparse.Namespace) -> list[Figure]:
+async def measure(pages_site: Site, jobs_url: str, options: argparse.Namespace) -> list[Figure]:
     cost = Cost(pages_site)
     empty_mb = cost.memory_mb()
-    async with client() as session, open_pages(session, pages_site.url, options.pages) as pages:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(client())
+        pages = [Page(session, pages_site.url, jobs_url) for _ in range(options.pages)]
+        await stack.enter_async_context(open_pages(pages))
         await asyncio.sleep(REST_SECONDS)
         cost.restart()
         await asyncio.sleep(options.seconds)
         idle_cores, idle_mb = cost.cores(), cost.memory_mb()
         before = [page.events for page in pages]
+        commits = Commits(pages_site.folder / "site.sqlite3")
+        commits.start()
         cost.restart()
         deadline = time.monotonic() + options.seconds
         working = pages[:: max(1, options.pages // options.working)][: options.working]
-        await asyncio.gather(*(page.work(deadline) for page in working))
+        pause = min(SPREAD_SECONDS, options.seconds) / len(working)
+        starts = (page.work(deadline, turn * pause) for turn, page in enumerate(working))
+        await asyncio.gather(*starts)
         busy_cores = cost.cores()
         await asyncio.sleep(REST_SECONDS)
         told = [page.events - old for page, old in zip(pages, before, strict=True)]
-    behind, counts = how_far_behind(pages_site.folder / "site.sqlite3", working)
+    commits.over.set()
+    behind, counts = how_far_behind(commits.steps, working)
+    to_commit = until_committed(pages_site.folder / "site.sqlite3", commits.steps)
     others = sum(number for page, number in zip(pages, told, strict=True) if page not in working)
     return [
         Figure("behind, p50", percentile(behind, 50), "s"),
         Figure("behind, p95", percentile(behind, 95), "s"),
         Figure("behind, most", max(behind), "s", MOST_BEHIND_SECONDS),
+        Figure("from a step's note to its commit, p95", percentile(to_commit, 95), "s"),
         Figure("processor while jobs run", busy_cores, "cores", MOST_CORES),
         Figure("processor while nothing happens", idle_cores, "cores"),
         Figure("memory a page", 1000 * (idle_mb - empty_mb) / options.pages, "kB"),
@@ -225,19 +274,28 @@ async def measure(pages_site: Site, options: argparse.Namespace) -> list[Figure]
     ]
 
 
-def how_far_behind(file: Path, pages: list[Page]) -> tuple[list[float], int]:
-    """(seconds from each step's note to the page that shows it, how many counts were shown)"""
+def how_far_behind(commits: dict[str, list[float]], pages: list[Page]) -> tuple[list[float], int]:
+    """(seconds from each step's commit to the page that shows it, how many counts were shown)"""
     behind, counts = [], 0
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
-        logs = dict(database.execute("SELECT id, log FROM jobs_job").fetchall())
     for page in pages:
         for job_id in page.ended:
             shown = [one for one in page.shown if one.job_id == job_id]
-            for step in json.loads(logs[job_id]):
-                at = [one.at for one in shown if one.steps >= step["number"]]
-                behind.append(min(at) - step["at"])
-                counts += step["number"] in [one.steps for one in shown]
+            for number, committed_at in enumerate(commits[job_id], start=1):
+                at = [one.at for one in shown if one.steps >= number]
+                behind.append(max(0.0, min(at) - committed_at))
+                counts += number in [one.steps for one in shown]
     return behind, counts
+
+
+def until_committed(file: Path, commits: dict[str, list[float]]) -> list[float]:
+    """Seconds from the moment that each step has in its job's log to its commit."""
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
+        logs = dict(database.execute("SELECT id, log FROM jobs_job").fetchall())
+    return [
+        committed_at - step["at"]
+        for job_id, moments in commits.items()
+        for step, committed_at in zip(json.loads(logs[job_id]), moments, strict=False)
+    ]
 
 
 def main() -> None:
@@ -252,8 +310,8 @@ def main() -> None:
     if options.quick:
         options.pages, options.working, options.seconds = 20, 4, 2
     collect_static()
-    with servers() as pages_site:
-        figures = asyncio.run(measure(pages_site, options))
+    with servers() as (pages_site, jobs_url):
+        figures = asyncio.run(measure(pages_site, jobs_url, options))
     title = f"{options.pages:,} open pages, {options.working} with jobs one after the other"
     show(title, figures, "gunicorn with 2 workers, SQLite")
     show_missed(figures)

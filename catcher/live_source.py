@@ -1,12 +1,15 @@
-"""Tell open pages which bins have caught something.
+"""Tell open pages which bins have caught something, were emptied, or answer otherwise.
 
-No message passes here. `live/reader.py` calls this for all pages of a process; a bin's page
-watches `bin:<name>`.
+No message passes here. `live/reader.py` calls these functions for all pages of a process; a
+bin's page watches `bin:<name>`.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
-from catcher.models import Entry
+from catcher.models import Bin, Entry
+from live.moments import Seen, changed_rows
 
 # Ids are given before their transactions commit, so a smaller one may appear later.
 LOOK_BACK = 500
@@ -32,3 +35,13 @@ def read_caught(since: Caught | None) -> tuple[Caught, set[str]]:
 
 def newest_id() -> int:
     return Entry.objects.order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def read_bins(since: Seen[str] | None) -> tuple[Seen[str], set[str]]:
+    """The topics of the bins that were emptied, or whose answer was chosen."""
+    since, changed = changed_rows(changed_after, since)
+    return since, {f"bin:{name}" for name in changed}
+
+
+def changed_after(moment: datetime) -> Iterable[tuple[str, datetime]]:
+    return Bin.objects.filter(changed_at__gt=moment).values_list("name", "changed_at")

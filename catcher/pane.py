@@ -1,35 +1,38 @@
-"""The newest requests of a bin, one line each, for a page that shows them beside its own.
+"""The newest requests of a bin, one line each, on a page that shows them beside its own.
 
-A job's request has arrived in its bin. Such a page needs to know nothing of the catcher but a
-URL: htmx asks it for the pane.
+A job's request has arrived in its bin. Such a page needs to know nothing of the catcher but the
+name of the part, `caught/<bin>`: live/ brings the lines with the page's other news.
 """
 
 from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
 
 from catcher.models import Entry
+from live.sources import Part
 
 NEWEST = 10
 
 
-@never_cache
-@require_GET
-async def bin_pane(request: HttpRequest, name: str) -> HttpResponse:
-    """The pane's lines; 204 if there is nothing newer than the entry `?after=<id>`."""
-    entries = await sync_to_async(newest)(name)
-    if entries and request.GET.get("after") == str(entries[0].pk):
-        return HttpResponse(status=204)
-    return HttpResponse(pane_fragment(name, entries))
+class Pane:
+    """The newest ten entries of a bin, newest first, as they were when the version was asked."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.entries: list[Entry] = []
+
+    async def version(self) -> str:
+        self.entries = await sync_to_async(self.read)()
+        return str(self.entries[0].pk if self.entries else 0)
+
+    def read(self) -> list[Entry]:
+        return list(Entry.objects.bin(self.name).defer("body", "headers")[:NEWEST])
+
+    def render(self) -> str:
+        context = {"name": self.name, "entries": self.entries}
+        return render_to_string("catcher/pane.html", context)
 
 
-def newest(name: str) -> list[Entry]:
-    """The newest ten entries of a bin, newest first, without their bodies."""
-    return list(Entry.objects.bin(name).defer("body", "headers")[:NEWEST])
-
-
-def pane_fragment(name: str, entries: list[Entry]) -> str:
-    """The lines of some entries of a bin."""
-    return render_to_string("catcher/pane.html", {"name": name, "entries": entries})
+def pane_of(name: str) -> Part:
+    """The part of an open page that shows a bin's newest requests."""
+    pane = Pane(name)
+    return Part(f"bin:{name}", pane.version, pane.render)

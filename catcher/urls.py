@@ -4,7 +4,6 @@ from django.urls import path, register_converter
 from django.urls.converters import SlugConverter
 
 from catcher import actions, pages
-from catcher.pane import bin_pane
 from catcher.views import catch, no_bin
 
 
@@ -45,7 +44,6 @@ register_converter(EntryIdConverter, "entry")
 urlpatterns = [
     path("", pages.catcher, name="catcher"),
     path("~/new", actions.make_bin, name="make_bin"),
-    path("~/<bin:name>/pane", bin_pane, name="bin_pane"),
     path("~/<bin:name>/changes", pages.bin_changes, name="bin_changes"),
     path("~/<bin:name>/answer", actions.bin_answer, name="bin_answer"),
     path("~/<bin:name>/clear", actions.clear_bin, name="clear_bin"),

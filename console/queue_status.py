@@ -43,12 +43,14 @@ class Memo:
         self.alive: bool | None = None
         self.asked_at = float("-inf")
 
+    def is_fresh(self) -> bool:
+        return time.monotonic() - self.asked_at < FRESH_SECONDS
+
     def refresh(self) -> None:
         """Ask the queue, if the last answer is old. Makes a query, so not on an event loop."""
-        now = time.monotonic()
-        if now - self.asked_at < FRESH_SECONDS:
+        if self.is_fresh():
             return
-        self.asked_at = now
+        self.asked_at = time.monotonic()
         try:
             self.alive = default_task_backend.is_alive()
         except DatabaseError:
@@ -80,7 +82,8 @@ def read_changes(since: bool | None) -> tuple[bool | None, set[str]]:
 
 async def version() -> str:
     """How the status looks on a page."""
-    await sync_to_async(memo.refresh)()
+    if not memo.is_fresh():  # with open streams it is: `read_changes` sees to that
+        await sync_to_async(memo.refresh)()
     return QueueStatus(default_task_backend.name, memo.alive).word
 
 

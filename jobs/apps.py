@@ -19,4 +19,5 @@ class JobsConfig(AppConfig):
         from live.sources import register
 
         register(live_source.read_changed)
+        register(live_source.read_log, every_seconds=live_source.ASK_SECONDS)
         register(live_source.read_unsettled, every_seconds=live_source.ASK_SECONDS)

@@ -20,6 +20,7 @@ import broker.resources.queues
 from groupcommit.transactions import write_transaction
 from groupcommit.writer import writer
 from jobs.attempts import Attempt, read_attempts
+from jobs.embedded_log import read_log
 from jobs.embedded_resources import EmbeddedResources
 from jobs.exceptions import Refused
 from jobs.hosted import HostedQueue
@@ -76,6 +77,9 @@ class EmbeddedQueue(JobBackend):
         async for event in events.order_by("message_id", "id").values("message_id", *fields):
             logs.setdefault(event["message_id"], []).append(event)
         return [attempt for log in logs.values() for attempt in read_attempts(log)]
+
+    def read_log(self, since: Any) -> tuple[Any, set[str]]:
+        return read_log(since)
 
     def is_stuck(self) -> bool:
         return broker.models.queue_is_stuck(broker.clock.now_ms())

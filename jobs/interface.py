@@ -282,6 +282,10 @@ class JobBackend(BaseTaskBackend):
         """The queue's attempts to deliver a job's messages; PublishError if it cannot say."""
         raise NotImplementedError
 
+    def read_log(self, since: Any) -> tuple[Any, set[str]]:
+        """Where to go on, and the jobs that the log has news of; none if that takes a call."""
+        return since, set()
+
     def is_stuck(self) -> bool:
         """Whether messages are due and nothing delivers them."""
         return False

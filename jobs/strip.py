@@ -7,6 +7,7 @@ a box opens to is in `strip_details.py`.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from math import ceil
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -18,12 +19,14 @@ from jobs.attempts import Attempt
 from jobs.deliveries import deliveries
 from jobs.example_job import EXAMPLE, Example, example_job, example_texts
 from jobs.exceptions import CutOff
+from jobs.excerpts import Excerpt
 from jobs.models import Job
 from jobs.pages import duration, moment, waited_seconds
 from jobs.publishers import PUBLISHERS, publisher_of
 from jobs.strip_details import Details, details_of
 
 KEYS = ("browser", "queue", "post", "task")
+TASK = "Your task"
 
 
 class Told(NamedTuple):
@@ -68,8 +71,18 @@ class Box(NamedTuple):
         return version(self.details.facts, self.details.texts)
 
     @property
+    def code(self) -> str:
+        """The lines of code, which are the same for every job of a task."""
+        return rendered_code(tuple(self.details.excerpts))
+
+    @property
     def code_version(self) -> str:
         return version(*((each.file, each.line) for each in self.details.excerpts))
+
+
+@cache
+def rendered_code(excerpts: tuple[Excerpt, ...]) -> str:
+    return render_to_string("jobs/strip_excerpts.html", {"excerpts": excerpts})
 
 
 class Strip:
@@ -93,7 +106,7 @@ class Strip:
             told = [tell(job, attempts) for tell in TELL]
         else:
             told = [Told(text=text) for text in example_texts(example)]
-        names = PUBLISHERS[publisher_of(shown)].name, "Queue", "Signed POST", "Your task"
+        names = PUBLISHERS[publisher_of(shown)].name, "Queue", "Signed POST", TASK
         self.boxes = [
             Box(key, each, says, details_of(key, shown, attempts, example.view))
             for key, each, says in zip(KEYS, names, told, strict=True)
@@ -111,10 +124,21 @@ class Strip:
         return version(self.job.id, self.job.status) if self.job else ""
 
 
-def strip_fragment(job: Job, attempts: Sequence[Attempt] = ()) -> str:
-    """The parts of a strip as out-of-band swaps: site.js skips those that have not changed."""
-    strip = Strip(job, attempts)
-    return render_to_string("jobs/strip_news.html", {"strip": strip, "news": True})
+def strip_fragment(job: Job, attempts: Sequence[Attempt] = (), code: bool = True) -> str:
+    """The parts of a strip as out-of-band swaps: site.js skips those that have not changed.
+
+    A job's code stays the same: it may be left out for a page that shows the job already.
+    """
+    context = {"strip": Strip(job, attempts), "news": True, "without_code": not code}
+    return render_to_string("jobs/strip_news.html", context)
+
+
+def steps_fragment(job: Job, shown: int) -> str:
+    """What changes with a step: the head of the task's box, and the steps that are not shown."""
+    box = Box("task", TASK, tell_task(job, []), details_of("task", job, [], None))
+    steps = [step for step in job.log if step["number"] > shown]
+    context = {"strip": {"name": "way", "job": job}, "box": box, "steps": steps, "news": True}
+    return render_to_string("jobs/strip_step_news.html", context)
 
 
 def version(*contents: Any) -> str:

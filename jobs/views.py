@@ -23,7 +23,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
-from jobs.changes import cards_of, detail, is_same, list_news, row_news, stuck, version_of
+from jobs.changes import (
+    RECENT,
+    cards_for,
+    cards_of,
+    detail,
+    is_same,
+    list_news,
+    row_news,
+    stuck,
+    version_of,
+)
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
@@ -33,8 +43,6 @@ from jobs.tasks import long_task
 from live.views import News, live
 
 logger = logging.getLogger(__name__)
-
-RECENT = 20
 
 
 class HtmxRequest(HttpRequest):
@@ -180,10 +188,8 @@ async def job_detail(request: HttpRequest, job_id: str) -> HttpResponse:
 @live(lambda request: [f"jobs:{visitor_of(request)}"])
 async def job_changes(request: HttpRequest, since: str) -> News | None:
     """The rows of this visitor's jobs, or of those of one task, that have changed."""
-    jobs = Job.objects.owned_by(visitor_of(request))
-    if task := request.GET.get("task"):
-        jobs = jobs.filter(task=task)
-    return await list_news(request, since, await cards_of(jobs[:RECENT]))
+    cards = await cards_for(visitor_of(request), since, request.GET.get("task", ""))
+    return await list_news(request, since, cards)
 
 
 @live(lambda request, job_id: [f"job:{job_id}"])

@@ -17,7 +17,6 @@ django.setup(set_prefix=False)
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from django.apps import apps
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections, reset_queries
@@ -51,20 +50,19 @@ class Site(ASGIHandler):
 
     async def handle_limited(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request. A body that is too large gets 413 before Django stores it."""
-        received = 0
+        received, more = 0, True
 
         async def receive_limited() -> Any:
-            nonlocal received
+            nonlocal received, more
             message = await receive()
+            more = message.get("more_body", False)
             received += len(message.get("body", b""))
-            if received > settings.LARGEST_REQUEST:
-                raise RequestDataTooBig
-            return message
+            # Django then closes what it has stored, and answers nothing.
+            return {"type": "http.disconnect"} if received > settings.LARGEST_REQUEST else message
 
-        try:
-            await self.handle(scope, receive_limited, send)
-        except RequestDataTooBig:
-            await refuse_body(scope, receive, send)
+        await self.handle(scope, receive_limited, send)
+        if received > settings.LARGEST_REQUEST:
+            await refuse_body(scope, receive, send, more)
 
     async def lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Start the dispatcher when the server starts, and stop it when the server stops.
@@ -97,13 +95,17 @@ class Site(ASGIHandler):
             self.dispatcher.stop_claiming()
 
 
-async def refuse_body(scope: Any, receive: Any, send: Any) -> None:
-    """Answer 413. A browser gets a page, and is heard out first: it shows no answer before."""
+async def refuse_body(scope: Any, receive: Any, send: Any, more: bool) -> None:
+    """Answer 413. A browser gets a page, and is heard out first: it shows no answer before.
+
+    `more` is whether the body goes on; after its end nothing comes but the disconnection.
+    """
     kind, body = b"application/json", b'{"error": "body too large"}'
     if any(name == b"accept" and b"text/html" in value for name, value in scope["headers"]):
-        left, message = settings.LARGEST_REQUEST * 4, {"more_body": True}
-        while message.get("more_body") and left > 0:
+        left = settings.LARGEST_REQUEST * 4
+        while more and left > 0:
             message = await receive()
+            more = message.get("more_body", False)
             left -= len(message.get("body", b""))
         kind, body = b"text/html; charset=utf-8", render_to_string("413.html").encode()
     headers = [(b"content-type", kind), (b"connection", b"close")]

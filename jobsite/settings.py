@@ -168,7 +168,8 @@ JOB_DAYS = number("JOB_DAYS", 14)
 JOBS_PER_VISITOR = number("JOBS_PER_VISITOR", 1000)
 CATCHER_DAYS = number("CATCHER_DAYS", 7)
 CATCHER_MEGABYTES = number("CATCHER_MEGABYTES", 256)
-SWEEPS = ["jobs.retention.sweep", "catcher.retention.sweep"]
+UPLOAD_DAYS = number("UPLOAD_DAYS", 7)
+SWEEPS = ["jobs.retention.sweep", "catcher.retention.sweep", "recipes.retention.sweep"]
 # Says whether the signature of a caught request fits: the catcher itself has no keys.
 CATCHER_VERIFIER = "jobsite.verdicts.verdict"
 

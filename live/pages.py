@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 
-from live.sources import parts
+from live.sources import parts, parts_named
+
+MOST_PARTS = 10
 
 
 class News(NamedTuple):
@@ -33,8 +35,14 @@ class OpenPage:
         self.request, self.changes, self.captured = request, changes, captured
         since = request.headers.get("Last-Event-ID") or request.GET.get("since", "")
         self.since = since if since.isascii() and since.isprintable() else ""
-        shown = [part.partition(":") for part in request.GET.getlist("part")]
-        self.parts = {topic: version for topic, _, version in shown}
+        shown = [part.partition(":") for part in request.GET.getlist("part")[:MOST_PARTS]]
+        self.shown = {name: version for name, _, version in shown}
+        self.parts = dict(parts_named(self.shown))
+
+    @property
+    def topics(self) -> list[str]:
+        """What has to change for its parts to be looked at, or for everybody's."""
+        return [part.topic for part in [*parts, *self.parts.values()]]
 
     async def news(self) -> News | None:
         """What has changed since the last time, or since the page's version."""
@@ -47,10 +55,9 @@ class OpenPage:
 
     async def changed_parts(self) -> str:
         html = ""
-        for part in parts:
-            if part.topic in self.parts:
-                version = await part.version()
-                if version != self.parts[part.topic]:
-                    self.parts[part.topic] = version
-                    html += part.render()
+        for name, part in self.parts.items():
+            version = await part.version()
+            if version != self.shown[name]:
+                self.shown[name] = version
+                html += part.render()
         return html

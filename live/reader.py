@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 # When everybody is woken at once, a click must not wait until a thousand pages are rendered.
-RENDERED_AT_ONCE = 4
+RENDERED_AT_ONCE = 16
 
 
 class Reader:

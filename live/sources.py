@@ -5,7 +5,7 @@ database what has changed since its last look; `reader.py` calls all of them. Th
 none of theirs.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 type Read = Callable[[Any], tuple[Any, set[str]]]
@@ -32,6 +32,7 @@ class Part(NamedTuple):
 
 sources: list[Source] = []
 parts: list[Part] = []
+kinds: dict[str, Callable[[str], Part]] = {}
 
 
 def register(read: Read, every_seconds: float = 0) -> None:
@@ -48,3 +49,22 @@ def register(read: Read, every_seconds: float = 0) -> None:
 def register_part(part: Part) -> None:
     """Keep a part of every page up to date. Some source names its topic when it changes."""
     parts.append(part)
+
+
+def register_kind(kind: str, make: Callable[[str], Part]) -> None:
+    """Keep parts up to date that only some pages have: `make(key)` for the part `<kind>/<key>`.
+
+    The element has `<kind>/<key>:<version>` in `data-live-part`. Each page has a part of its own.
+    """
+    kinds[kind] = make
+
+
+def parts_named(names: Iterable[str]) -> Iterator[tuple[str, Part]]:
+    """Those of the parts that exist."""
+    everywhere = {part.topic: part for part in parts}
+    for name in names:
+        kind, _, key = name.partition("/")
+        if name in everywhere:
+            yield name, everywhere[name]
+        elif kind in kinds:
+            yield name, kinds[kind](key)

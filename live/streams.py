@@ -18,12 +18,14 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 
 from live.pages import News, OpenPage
 from live.reader import Reader, reader
-from live.sources import parts
 
 # A proxy closes a connection on which nothing moves for a minute or so.
 HEARTBEAT_SECONDS = 15.0
 # Then the browser asks for a new one, so a process keeps nothing for long.
 LIFETIME_SECONDS = 300.0
+# Time alone can bring news that no source knows of. A thousand idle pages that asked with every
+# heartbeat took 0.1 cores.
+HEARTBEATS_TO_ASK = 4
 EVENT_STREAM = "text/event-stream"
 HEADERS = {
     # no-transform: nobody may compress it, and so wait for more.
@@ -39,7 +41,7 @@ class Streams:
 
     def __init__(self, reader: Reader, lifetime_seconds: float = LIFETIME_SECONDS) -> None:
         self.reader, self.lifetime_seconds = reader, lifetime_seconds
-        self.heartbeat_seconds = HEARTBEAT_SECONDS
+        self.heartbeat_seconds, self.heartbeats_to_ask = HEARTBEAT_SECONDS, HEARTBEATS_TO_ASK
         self.open = 0
 
     def have_room_for(self, request: HttpRequest) -> bool:
@@ -60,15 +62,19 @@ class Streams:
         ends_at = loop.time() + self.lifetime_seconds * random.uniform(0.8, 1.2)  # noqa: S311
         self.open += 1
         try:
-            async with self.reader.watch([*topics, *(part.topic for part in parts)]) as changed:
+            async with self.reader.watch([*topics, *page.topics]) as changed:
                 news = await self.news(page)
                 yield ""
                 yield event(news) if news else ":\n\n"
                 # The stream ends; then the page asks, and is answered with the error.
                 with suppress(DatabaseError, Http404):
+                    silent = 0
                     while await self.wait(changed) and loop.time() < ends_at:
+                        silent = 0 if changed.is_set() else silent + 1
                         changed.clear()
-                        news = await self.news(page)
+                        news = None
+                        if silent % self.heartbeats_to_ask == 0:
+                            news = await self.news(page)
                         yield event(news) if news else ":\n\n"
         finally:
             self.open -= 1

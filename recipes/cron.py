@@ -13,6 +13,13 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 LONGEST = 100
+FIELDS = {
+    "Bad minute": "a minute is a number from 0 to 59",
+    "Bad hour": "an hour is a number from 0 to 23",
+    "Bad day-of-month": "a day is a number from 1 to 31, and the month must have it",
+    "Bad month": "a month is a number from 1 to 12, or JAN to DEC",
+    "Bad day-of-week": "a weekday is a number from 0 to 7, or SUN to SAT",
+}
 ZONE = "CRON_TZ="
 
 
@@ -45,7 +52,8 @@ def read(cron: str, now: datetime, count: int = 5) -> Reading:
         runs = list(islice((run for run in moments if run > now), count))
         words = moments.explain()
     except (CronSimError, ValueError, OverflowError) as error:
-        raise CronError(f"“{cron}” cannot be read: {str(error) or 'it is not cron'}.") from error
+        why = FIELDS.get(str(error), "it is not cron")
+        raise CronError(f"“{cron}” cannot be read: {why}.") from error
     if not runs:
         raise CronError(f"“{cron}” names no day of the next 50 years.")
     return Reading(cron, f"{words} ({zone})", runs)

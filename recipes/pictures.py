@@ -53,7 +53,7 @@ def look(content: bytes) -> dict[str, Any]:
     except Image.DecompressionBombError as error:
         raise NotAPicture(f"has too many pixels; {MOST_PIXELS:,} are the most") from error
     except BROKEN as error:
-        raise NotAPicture("is not an image of a kind that is read here") from error
+        raise NotAPicture("is not a JPEG, PNG, WebP or GIF image") from error
 
 
 def optimise(content: bytes, side: int = LARGEST_SIDE) -> tuple[bytes, dict[str, Any]]:

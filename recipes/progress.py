@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from jobs.changes import answers, attempts_known, row_news
+from jobs.changes import attempts_known, row_news
 from jobs.example_job import Example
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, JobTask
@@ -48,7 +48,8 @@ async def shown_job(request: HttpRequest, task: JobTask) -> Card | None:
 
 def version_of(card: Card) -> str:
     """Changes whenever there is something new to show."""
-    return f"{card.version}-{card.job.steps_done}-{answers(card.attempts)}"
+    answers = [attempt.status for attempt in card.attempts]
+    return f"{card.version}-{card.job.steps_done}-{answers}"
 
 
 async def card_of(request: HttpRequest, job: Job | None) -> Card | None:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connections
 from django.test import AsyncClient
 
+import jobs.changes
 from broker.signing import sign
 from harness.postgresql import Cluster, binaries
 from harness.processes import collect_static, migrate
@@ -95,6 +96,12 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> None:
+    """What a process remembers of its queue for a moment is of another test."""
+    jobs.changes.is_stuck.forget()
 
 
 @pytest.fixture

@@ -42,3 +42,17 @@ async def test_hosted_site_sweeps_though_it_has_no_dispatcher(settings, transact
 async def test_other_protocols_are_refused():
     with pytest.raises(ValueError, match="does not support websocket"):
         await Site()({"type": "websocket"}, None, None)
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["in its last piece", "before"])
+async def test_browser_whose_body_is_too_large_is_answered_after_its_end(settings, ends):
+    settings.LARGEST_REQUEST = 10
+    headers = [(b"accept", b"text/html"), (b"content-type", b"text/plain")]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
+    server = ApplicationCommunicator(Site(), scope)
+    await server.send_input({"type": "http.request", "body": bytes(11), "more_body": not ends})
+    if not ends:
+        assert await server.receive_nothing()
+        await server.send_input({"type": "http.request", "body": b"", "more_body": False})
+    assert (await server.receive_output())["status"] == 413
+    assert b"An image may have 10 MB." in (await server.receive_output())["body"]

@@ -21,9 +21,6 @@ PLACE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 FOLDERS = [
-    "console",
-    "live",
-    "recipes",
     "broker",
     "catcher",
     "console",

@@ -30,11 +30,10 @@ def queue_is_stuck(now: int, patience_ms: int = 10_000) -> bool:
 
     A dispatcher that is full still renews its pulse, so a busy queue is not a stuck one.
     """
-    overdue = any(
+    return not dispatcher_is_alive(now, patience_ms) and any(
         model._default_manager.filter(due_at__lte=now - patience_ms).exists()
         for model in (Message, Queue, FlowControl)
     )
-    return overdue and not dispatcher_is_alive(now, patience_ms)
 
 
 def remove_stale_pulses(now: int, names: Collection[str] = ()) -> None:

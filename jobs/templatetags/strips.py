@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils.safestring import mark_safe
 
 from jobs.models import Job
-from jobs.strip import Strip, strip_fragment
+from jobs.strip import Strip, steps_fragment, strip_fragment
 from jobs.views import target_for
 
 register = template.Library()
@@ -30,9 +30,15 @@ def own_bin(context: template.Context) -> str:
 
 
 @register.simple_tag
-def strip_news(job: Job, attempts: Any = ()) -> str:
-    """The parts of a job's strip, for a page that shows it already."""
-    return mark_safe(strip_fragment(job, attempts or ()))  # noqa: S308  a template has made it
+def strip_news(job: Job, attempts: Any = (), code: bool = True) -> str:
+    """The parts of a job's strip, for a page that shows one already."""
+    return mark_safe(strip_fragment(job, attempts or (), code=code))  # noqa: S308  a template has made it
+
+
+@register.simple_tag
+def strip_step_news(job: Job, shown: int) -> str:
+    """The parts that change with a step, for a page that shows so many of the steps."""
+    return mark_safe(steps_fragment(job, shown))  # noqa: S308  a template has made it
 
 
 @register.filter

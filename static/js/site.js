@@ -109,7 +109,8 @@
       announcement.textContent = "The browser does not allow copying.";
       return;
     }
-    announcement.textContent = button.ariaLabel.replace(/^Copy/, "Copied");
+    const label = button.ariaLabel ?? button.textContent;
+    announcement.textContent = label.trim().replace(/^.*?Copy/, "Copied");
     button.classList.add("copied");
     setTimeout(() => button.classList.remove("copied"), 2000);
   });

@@ -21,7 +21,7 @@ def test_field_is_read_back_while_it_is_typed(browse: Browse, still: Site):
     expect(page.locator("#reading")).to_contain_text("At 04:30 on Monday through Friday (UTC)")
     expect(page.locator("#reading time")).to_have_count(5)
     page.get_by_label("When").fill("61 * * * *")
-    expect(page.locator("#reading")).to_contain_text("cannot be read: Bad minute")
+    expect(page.locator("#reading")).to_contain_text("cannot be read: a minute is a number")
 
 
 def test_hostile_field_is_read_back_as_text(browse: Browse, still: Site):
@@ -34,7 +34,7 @@ def test_hostile_field_is_read_back_as_text(browse: Browse, still: Site):
 def test_run_now_is_a_job_that_comes_to_its_end_on_the_open_page(browse: Browse, live: Site):
     page = browse(f"{live.url}/schedule")
     start(page)
-    page.get_by_role("button", name="Run schedule 1 now").click()
+    page.get_by_role("button", name="Run now: schedule 1").click()
     expect(page.locator("#jobs > li")).to_have_count(1)
     expect(page.locator("#jobs .pill")).to_contain_text("succeeded")
 
@@ -42,11 +42,11 @@ def test_run_now_is_a_job_that_comes_to_its_end_on_the_open_page(browse: Browse,
 def test_schedule_is_paused_resumed_and_deleted(browse: Browse, still: Site):
     page = browse(f"{still.url}/schedule")
     start(page)
-    page.get_by_role("button", name="Pause schedule 1").click()
+    page.get_by_role("button", name="Pause: schedule 1").click()
     expect(page.locator("#schedule-1 .pill")).to_contain_text("paused")
-    page.get_by_role("button", name="Resume schedule 1").click()
+    page.get_by_role("button", name="Resume: schedule 1").click()
     expect(page.locator("#schedule-1 .pill")).to_contain_text("scheduled")
-    page.get_by_role("button", name="Delete schedule 1").click()
+    page.get_by_role("button", name="Delete: schedule 1").click()
     expect(page.locator("#schedules > li")).to_have_count(0)
 
 
@@ -54,12 +54,12 @@ def test_everything_works_without_a_script(browse: Browse, live: Site):
     page = browse(f"{live.url}/schedule", java_script_enabled=False)
     page.get_by_label("When").fill("61 * * * *")
     page.get_by_role("button", name="Start the schedule").click()
-    expect(page.locator("#reading")).to_contain_text("cannot be read: Bad minute")
+    expect(page.locator("#reading")).to_contain_text("cannot be read: a minute is a number")
     page.get_by_label("When").fill("30 4 * * *")
-    page.get_by_role("button", name="Read it back").click()
+    page.get_by_role("button", name="Explain").click()
     expect(page.locator("#reading")).to_contain_text("At 04:30 every day (UTC)")
     start(page)
-    page.get_by_role("button", name="Run schedule 1 now").click()
+    page.get_by_role("button", name="Run now: schedule 1").click()
     expect(page.locator("#jobs .pill")).to_contain_text("succeeded")
 
 

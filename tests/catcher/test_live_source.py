@@ -1,7 +1,7 @@
 import pytest
 
-from catcher.live_source import read_caught
-from catcher.models import Entry
+from catcher.live_source import read_bins, read_caught
+from catcher.models import Entry, change, clear
 
 pytestmark = pytest.mark.django_db
 
@@ -43,3 +43,18 @@ def test_bin_that_was_emptied_catches_on():
     since, _ = read_caught(since)
     catch("b")
     assert read_caught(since)[1] == {"bin:b"}
+
+
+def test_bin_whose_answer_was_chosen_is_told_once():
+    since, _ = read_bins(None)
+    change([("b", {"status": 503})])
+    since, topics = read_bins(since)
+    assert topics == {"bin:b"}
+    assert read_bins(since)[1] == set()
+
+
+def test_bin_that_was_emptied_is_told_though_nothing_came():
+    catch("b")
+    since, _ = read_bins(None)
+    clear(["b"])
+    assert read_bins(since)[1] == {"bin:b"}

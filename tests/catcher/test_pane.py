@@ -1,8 +1,16 @@
-"""A bin's newest requests as lines for another page."""
+"""A bin's newest requests as lines of another page."""
+
+from asgiref.sync import async_to_sync
 
 from catcher.models import Entry
+from catcher.pane import pane_of
 
-PANE = "/catcher/~/b/pane"
+
+def pane() -> str:
+    """What a page is told."""
+    part = pane_of("b")
+    async_to_sync(part.version)()
+    return part.render()
 
 
 def fill(count: int) -> int:
@@ -11,38 +19,35 @@ def fill(count: int) -> int:
     return [Entry.objects.create(bin="b", method="POST", path=path).id for path in paths][-1]
 
 
-def test_pane_has_the_newest_ten_newest_first(client, transactional_db):
+def test_pane_has_the_newest_ten_newest_first(transactional_db):
     fill(12)
-    text = client.get(PANE).text
+    text = pane()
     assert text.count("<li>") == 10
     assert text.index("/catcher/b/11") < text.index("/catcher/b/2")
     assert "/catcher/b/1<" not in text
 
 
-def test_pane_without_news_is_not_sent_again(client, transactional_db):
+def test_pane_comes_with_a_pages_other_news_when_something_was_caught(client, transactional_db):
     newest = fill(2)
-    assert client.get(PANE, {"after": newest}).status_code == 204
-    assert client.get(PANE, {"after": newest - 1}).status_code == 200
+    since, part = "0-00", f"caught/b:{newest - 1}"
+    response = client.get("/jobs/changes", {"since": since, "part": part})
+    assert f'data-live-part="caught/b:{newest}"' in response.text
+    since, part = response["Live-Version"], f"caught/b:{newest}"
+    assert client.get("/jobs/changes", {"since": since, "part": part}).status_code == 204
 
 
-def test_pane_asks_again_with_what_it_has_shown(client, transactional_db):
-    newest = fill(1)
-    assert f'hx-get="{PANE}?after={newest}"' in client.get(PANE).text
+def test_pane_is_looked_at_when_its_bin_changes():
+    assert pane_of("b").topic == "bin:b"
 
 
-def test_empty_pane_says_so_and_links_to_the_bin(client, transactional_db):
-    text = client.get(PANE).text
+def test_empty_pane_says_so_and_links_to_the_bin(transactional_db):
+    text = pane()
     assert "Nothing yet." in text
     assert 'href="/catcher/b/"' in text
 
 
-def test_pane_is_not_caught(client, transactional_db):
-    client.get(PANE)
-    assert not Entry.objects.exists()
-
-
-def test_hostile_path_is_escaped(client, transactional_db):
+def test_hostile_path_is_escaped(transactional_db):
     Entry.objects.create(bin="b", method="<b>", path="/catcher/b/<script>alert(1)</script>")
-    text = client.get(PANE).text
+    text = pane()
     assert "<script" not in text
     assert "<b>" not in text

@@ -12,7 +12,7 @@ from jobs.attempts import Attempt
 from jobs.interface import new_job
 from jobs.models import Job
 from jobs.pages import Card
-from jobs.strip import Strip, strip_fragment
+from jobs.strip import Strip, steps_fragment, strip_fragment
 from jobs.tasks import long_task
 
 NOW = timezone.now()
@@ -202,14 +202,20 @@ def test_message_that_the_job_has_heard_of_only_on_arrival_has_no_waiting_time()
 
 def parts_of(fragment: str) -> dict[str, str]:
     """The versions of the parts, by id."""
-    tags = re.findall(r'<(?:span|div|p) id="(way-\w+-?\w*)"[^>]*?data-version="(\w*)"', fragment)
+    tags = re.findall(r'<(?:span|div|p) id="(way-\w+-?\w*)"[^>]*?data-version="([\w-]*)"', fragment)
     return dict(tags)
 
 
 def test_fragment_is_parts_that_are_swapped_one_by_one():
     fragment = strip_fragment(job_that(**RUNNING))
     parts = parts_of(fragment)
-    assert {"way-queue-head", "way-post-facts", "way-task-code", "way-back"} <= set(parts)
+    assert {
+        "way-browser-name",
+        "way-queue-head",
+        "way-post-facts",
+        "way-task-code",
+        "way-back",
+    } <= set(parts)
     assert fragment.count('hx-swap-oob="true"') == len(parts) + 1  # the list of steps
     assert "<details" not in fragment
 
@@ -222,6 +228,21 @@ def test_only_parts_that_have_changed_have_another_version():
     after_step = parts_of(strip_fragment(job))
     changed = {name for name in before if before[name] != after_step[name]}
     assert changed == {"way-task-head"}
+
+
+def test_code_may_be_left_out_for_a_page_that_has_it():
+    fragment = strip_fragment(job_that(**RUNNING), code=False)
+    assert "way-task-facts" in fragment
+    assert "way-task-code" not in fragment
+
+
+def test_step_changes_the_tasks_head_and_adds_itself():
+    log = [{"number": number, "at": 1.0, "text": "<done>"} for number in range(1, 5)]
+    fragment = steps_fragment(job_that(**RUNNING | {"log": log, "steps_done": 4}), shown=2)
+    assert set(parts_of(fragment)) == {"way-task-head"}
+    assert re.findall(r'id="way-step-(\d)"', fragment) == ["3", "4"]
+    assert 'hx-swap-oob="beforeend:#way-steps"' in fragment
+    assert "<done>" not in fragment
 
 
 def test_countdown_alone_is_no_change():

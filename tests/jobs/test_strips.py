@@ -28,6 +28,12 @@ def test_news_are_parts_and_no_strip():
     assert 'hx-swap-oob="true"' in html
 
 
+def test_news_of_a_step_are_the_step_and_the_tasks_head():
+    html = rendered("{% strip_step_news job 0 %}", job=job_that(**RUNNING))
+    assert "way-task-head" in html
+    assert "way-queue-head" not in html
+
+
 def test_own_bin_is_where_the_jobs_requests_go(settings):
     request = RequestFactory().get("/")
     request.session = {}

@@ -1,7 +1,6 @@
 """What the examples' tests share: strangers, sites, a mail server, queued jobs."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -13,25 +12,50 @@ from jobsite.settings import mailer
 from tests.jobs.conftest import cloud, hosted, running_cloud, running_sink, sink
 
 __all__ = ["cloud", "hosted", "running_cloud", "running_sink", "sink"]
-TOKEN, KEYS = "token-of-the-cloud", ("sig_of_the_cloud", "sig_of_the_cloud_to_come")
+TOKEN = "token-of-the-cloud"
+KEYS = {
+    "QSTASH_CURRENT_SIGNING_KEY": "sig_of_the_cloud",
+    "QSTASH_NEXT_SIGNING_KEY": "sig_of_the_cloud_to_come",
+}
 
 
-@pytest.fixture(scope="module", params=["embedded", "hosted"])
-def either(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """A running site. A second instance of it stands in for hosted QStash, over HTTP."""
-    keys = {"QSTASH_CURRENT_SIGNING_KEY": KEYS[0], "QSTASH_NEXT_SIGNING_KEY": KEYS[1]}
-    with ExitStack() as stack:
-        own = {}
-        if request.param == "hosted":
-            folder = tmp_path_factory.mktemp("cloud")
-            cloud = stack.enter_context(site(folder, BROKER_TOKEN=TOKEN, **keys))
-            cloud.start_web()
-            own = {"QSTASH_URL": cloud.url, "QSTASH_TOKEN": TOKEN} | keys
-        running = stack.enter_context(site(tmp_path_factory.mktemp(request.param), **own))
+@pytest.fixture(scope="session")
+def cloud_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running site that stands in for hosted QStash, over HTTP."""
+    with site(tmp_path_factory.mktemp("cloud"), BROKER_TOKEN=TOKEN, **KEYS) as running:
         running.start_web()
         yield running
+
+
+@pytest.fixture(scope="session")
+def cloud_settings(cloud_site: Site) -> dict[str, str]:
+    """The environment of a site whose queue is that one."""
+    return {"QSTASH_URL": cloud_site.url, "QSTASH_TOKEN": TOKEN, **KEYS}
+
+
+@pytest.fixture(scope="session")
+def hosted_site(
+    tmp_path_factory: pytest.TempPathFactory, cloud_settings: dict[str, str]
+) -> Iterator[Site]:
+    """A running site with hosted QStash."""
+    with site(tmp_path_factory.mktemp("hosted"), **cloud_settings) as running:
+        running.start_web()
+        yield running
+
+
+@pytest.fixture(scope="session")
+def embedded_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running site with a queue of its own."""
+    with site(tmp_path_factory.mktemp("embedded")) as running:
+        running.start_web()
+        yield running
+
+
+@pytest.fixture(params=["embedded_site", "hosted_site"])
+def either(request: pytest.FixtureRequest) -> Site:
+    """A running site with either queue. In any order of tests, each is started once."""
+    running: Site = request.getfixturevalue(request.param)
+    return running
 
 
 @pytest.fixture

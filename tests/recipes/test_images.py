@@ -1,16 +1,13 @@
 """The task behind /api/process-image: what it makes, notes, gives up on, and goes on with."""
 
-from pathlib import Path
-
 import pytest
 from asgiref.sync import sync_to_async
 
-from harness.processes import site
+from harness.processes import Site
 from harness.visitor import Visitor
 from recipes.images import process_image
 from recipes.models import Upload
 from recipes.pictures import look
-from tests.jobs.test_hosted import KEYS
 from tests.recipes.pictures import photo, picture
 
 TASK = "/api/process-image"
@@ -81,20 +78,11 @@ async def test_image_that_was_deleted_meanwhile_is_given_up(deliver, queued_job)
     )
 
 
-def test_hosted_queue_carries_images_too(tmp_path: Path):
-    (tmp_path / "qstash").mkdir()
-    hosted = {"QSTASH_TOKEN": "token-of-qstash"}
-    with (
-        site(tmp_path / "qstash", BROKER_TOKEN="token-of-qstash", **KEYS) as qstash,
-        site(tmp_path, QSTASH_URL=qstash.url, **hosted, **KEYS) as ours,
-    ):
-        web = qstash.start("-m", "gunicorn")
-        ours.start_web()
-        qstash.wait_until_up(web)
-        visitor = Visitor(ours.url)
-        url = f"{ours.url}/api/upload-image?name=cat.png"
-        told = visitor.http.post(url, data=picture("PNG"), timeout=30).json()
-        visitor.job_id = told["jobId"]
-        assert visitor.until("succeeded")["message_id"] == told["qstashMessageId"]
-        made = visitor.http.get(f"{ours.url}/images/{told['imageId']}/after", timeout=30)
-        assert look(made.content)["format"] == "WEBP"
+def test_hosted_queue_carries_images_too(hosted_site: Site):
+    visitor = Visitor(hosted_site.url)
+    url = f"{hosted_site.url}/api/upload-image?name=cat.png"
+    told = visitor.http.post(url, data=picture("PNG"), timeout=30).json()
+    visitor.job_id = told["jobId"]
+    assert visitor.until("succeeded")["message_id"] == told["qstashMessageId"]
+    made = visitor.http.get(f"{hosted_site.url}/images/{told['imageId']}/after", timeout=30)
+    assert look(made.content)["format"] == "WEBP"

@@ -12,7 +12,6 @@ from harness.visitor import TOKEN, Visitor
 from jobs.models import Job
 from recipes.mailing import MOST_USERS, Refused, few, problem, read_users
 from recipes.models import MailDay
-from tests.jobs.test_hosted import KEYS
 
 START = "/api/start-email-job"
 pytestmark = pytest.mark.usefixtures("transactional_db", "printed_mail")
@@ -223,24 +222,11 @@ async def test_hostile_address_in_a_message_is_harmless_on_the_page(async_client
     assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in page
 
 
-def test_hosted_queue_carries_the_mails_too(tmp_path):
-    (tmp_path / "qstash").mkdir()
-    with (
-        MailServer() as mails,
-        site(tmp_path / "qstash", BROKER_TOKEN="token-of-qstash", **KEYS) as qstash,
-        site(
-            tmp_path,
-            EMAIL_URL=mails.url,
-            DEFAULT_FROM_EMAIL="jobs@example.com",
-            QSTASH_URL=qstash.url,
-            QSTASH_TOKEN="token-of-qstash",
-            **KEYS,
-        ) as ours,
-    ):
+def test_hosted_queue_carries_the_mails_too(tmp_path, cloud_settings):
+    own = {"DEFAULT_FROM_EMAIL": "jobs@example.com", **cloud_settings}
+    with MailServer() as mails, site(tmp_path, EMAIL_URL=mails.url, **own) as ours:
         mails.answers["b@example.com"] = NEVER
-        web = qstash.start("-m", "gunicorn")
         ours.start_web()
-        qstash.wait_until_up(web)
         visitor = started(ours, ["a@example.com", "b@example.com", "c@example.com"])
         job = visitor.until("succeeded")
         assert (job["steps_done"], job["message_id"][:4]) == (3, "msg_")

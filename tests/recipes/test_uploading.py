@@ -51,7 +51,7 @@ def test_program_gets_the_originals_answer(client):
     ("content", "status", "told"),
     [
         (b"", 415, "photo.jpg is empty."),
-        (b"just a text", 415, "photo.jpg is not an image of a kind that is read here."),
+        (b"just a text", 415, "photo.jpg is not a JPEG, PNG, WebP or GIF image."),
         (bomb(), 415, "photo.jpg has too many pixels; 25,000,000 are the most."),
         (bytes(LARGEST_IMAGE + 1), 413, "photo.jpg is too large: 10 MB are the most."),
         (bytes(LARGEST_IMAGE + 100_000), 413, "The image is too large: 10 MB are the most."),
