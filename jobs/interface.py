@@ -24,7 +24,6 @@ from django.utils import timezone
 from django.utils.json import normalize_json
 from django.utils.module_loading import import_string
 
-import broker.retry
 from groupcommit.writer import writer
 from jobs import checks
 from jobs.attempts import Attempt
@@ -196,12 +195,6 @@ async def save(transition: Transition, patience: float = 0) -> None:
     """Write a transition of a job that this attempt holds; LeaseLost if it does not any more."""
     if not await writer.write(save_transitions, transition, patience):
         raise LeaseLost
-
-
-def retry_delay(job: Job, retried: int) -> timedelta:
-    """How long the queue waits after an attempt that failed; `retried` is 0 for the first."""
-    expression = job.options.get("retry_delay", "")
-    return timedelta(milliseconds=broker.retry.delay_ms(retried, expression, {}, 0))
 
 
 NO_SITE = (

@@ -37,7 +37,6 @@ from jobs.interface import (
     announce,
     endpoints,
     new_job,
-    retry_delay,
     save,
 )
 from jobs.models import (
@@ -53,6 +52,7 @@ from jobs.models import (
     store_jobs,
 )
 from jobs.owners import owner_in
+from jobs.retries import retry_delay
 from jobs.signatures import Delivery, signed
 
 logger = logging.getLogger(__name__)

@@ -111,11 +111,11 @@ def test_queue_that_stops_is_said_in_the_head(browse: Browse, told: Site):
     execute(told, "INSERT INTO broker_pulse VALUES ('one', ?, 0)", now_ms + 3_600_000)
     page = browse(told.url)
     status = page.locator("#queue-status .life")
-    expect(status).to_have_text("running")
+    expect(status).to_have_text(", running")
     start_job(page)
     execute(told, "UPDATE broker_message SET due_at = due_at - 60000")
     execute(told, "DELETE FROM broker_pulse")
-    expect(status).to_have_text("not running")
+    expect(status).to_have_text(", not running")
 
 
 class Told:
