@@ -24,6 +24,11 @@ class Attempt(NamedTuple):
     next_at: datetime | None = None
 
     @property
+    def has_succeeded(self) -> bool:
+        """Whether the answer was a 2xx."""
+        return self.status is not None and 200 <= self.status <= 299
+
+    @property
     def ended_at(self) -> datetime | None:
         """When the answer came, or the wait for it ended; None while the attempt runs."""
         return None if self.seconds is None else self.at + timedelta(seconds=self.seconds)

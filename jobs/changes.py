@@ -4,7 +4,7 @@ No message passes here. A page has a version: when it was rendered, and a mark o
 `job_changes` in `views.py` compares that with the jobs as they are now.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, Self
@@ -18,6 +18,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from jobs.attempts import Attempt
+from jobs.deliveries import deliveries
 from jobs.exceptions import PublishError
 from jobs.history import bars, meta, request_facts, response_facts, timeline
 from jobs.models import Job
@@ -88,8 +89,10 @@ def mark_of(card: Card) -> str:
 
 
 def version_of(cards: Sequence[Card], is_stuck: bool) -> str:
-    """The version of a page with these jobs."""
-    return Page(stuck=is_stuck).with_cards(cards).version
+    """The version of a page with these jobs, and the ways of those that have attempts."""
+    drawn = [card.attempts[-1] for card in cards if card.attempts]
+    settled = bool(drawn) and all(attempt.ended_at for attempt in drawn)
+    return Page(stuck=is_stuck, settled=settled).with_cards(cards).version
 
 
 def is_same(version: str, since: str) -> bool:
@@ -191,12 +194,29 @@ async def attempts_at(job: Job) -> list[Attempt]:
     return attempts
 
 
+async def attempts_known(job: Job | None, drawn: bool = True) -> list[Attempt]:
+    """The queue's attempts, where it knows more than the job: of a quiet one, and of one that
+    has ended if its way is drawn. It is not asked of each step of a job that runs.
+    """
+    if job and (is_quiet(job) or (drawn and job.has_ended)):
+        return await attempts_at(job)
+    return []
+
+
+async def cards_of(jobs: AsyncIterable[Job], drawn: int = 1) -> list[Card]:
+    """Jobs as rows, newest first; the ways of the first `drawn` are drawn."""
+    cards: list[Card] = []
+    async for job in jobs:
+        cards.append(Card(job, await attempts_known(job, len(cards) < drawn)))
+    return cards
+
+
 async def detail(job: Job, visitor: str) -> dict[str, Any]:
     """What a job's own page shows: the card, its history, and what was sent and answered."""
     attempts: list[Attempt] = []
     unknown = ""
     try:
-        attempts = await task_backends[job.backend].attempts(job)
+        attempts = deliveries(job, await task_backends[job.backend].attempts(job))
     except PublishError as error:
         unknown = str(error)
     card = Card(job, attempts, mine=job.owner == visitor)

@@ -19,6 +19,10 @@ class TryAgain(Exception):
         self.after = None if after is None else timedelta(seconds=after)
 
 
+class CutOff(TryAgain):
+    """The delivery has ended before the task did: nobody waits for its answer."""
+
+
 class GiveUp(Exception):
     """Raised by a task: no further attempt can help. The job fails with this reason."""
 

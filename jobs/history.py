@@ -16,7 +16,7 @@ from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
 from jobs.interface import letter_for, task_of
 from jobs.models import Job
-from jobs.pages import due_at, moment
+from jobs.pages import due_at, duration, moment
 from jobs.retries import retry_delay
 
 MOST_DELAYS = 5
@@ -103,17 +103,23 @@ type Span = tuple[str, datetime, datetime, str]
 def spans(job: Job, attempts: Sequence[Attempt], begun: datetime) -> Iterator[Span]:
     """(state, start, end, label) for each part of a job's time, from `begun` on."""
     now, at = timezone.now(), begun
-    last = "failed" if job.status != Job.Status.SUCCEEDED else "succeeded"
     for attempt in attempts:
         name = "pause" if at > begun else "waited"
-        if attempt.at > at:
-            yield "queued", at, attempt.at, f"{name} {(attempt.at - at).total_seconds():.1f} s"
+        if took := duration((attempt.at - at).total_seconds()):
+            yield "queued", at, attempt.at, f"{name} {took}"
         ended_at = end_of(job, attempt)
-        state = "running" if ended_at is None else last if attempt is attempts[-1] else "failed"
+        state = "running" if ended_at is None else result(job, attempt)
         at = max(at, ended_at or now)
         yield state, attempt.at, at, f"attempt {attempt.number}: {outcome(job, attempt)}"
     if not job.has_ended and not (attempts and end_of(job, attempts[-1]) is None) and now > at:
         yield "waiting" if attempts else "queued", at, now, "waits"
+
+
+def result(job: Job, attempt: Attempt) -> str:
+    """How an attempt that has ended is coloured: by its own answer, once that is known."""
+    if attempt.seconds is None:
+        return "succeeded" if job.status == Job.Status.SUCCEEDED else "failed"
+    return "succeeded" if attempt.has_succeeded else "failed"
 
 
 def request_facts(job: Job) -> Facts:

@@ -181,6 +181,7 @@ class Job(models.Model):
             started_at=self.started_at or arrival.now,
             last_attempted_at=arrival.now,
             finished_at=None,
+            worked_seconds=0 if self.status == Status.FAILED else self.worked_seconds,
             next_attempt_at=None,
             lease_token=secrets.token_hex(16),
             lease_expires_at=arrival.now + LEASE,
@@ -223,6 +224,8 @@ class Job(models.Model):
         if self.has_ended or message_id in [message["id"] for message in self.messages[:-1]]:
             return None
         values = {"error": self.error or error, "finished_at": now, "next_attempt_at": None}
+        if self.status == Status.RUNNING:  # nobody has told the attempt that the queue hung up
+            return self.end_attempt(Status.FAILED, **values)
         return self.move(self.status, Status.FAILED, **values)
 
     def cancel(self, now: datetime) -> Transition | None:
@@ -234,8 +237,8 @@ class Job(models.Model):
     def end_attempt(self, status: str, **values: Any) -> Transition:
         """Leave running, and the lease with it; keep the steps noted so far."""
         noted = {"steps_done": self.steps_done, "log": self.log}
-        lasted = timezone.now() - (self.last_attempted_at or timezone.now())
-        worked = self.worked_seconds + max(0, lasted.total_seconds())
+        at = values.get("finished_at") or timezone.now()
+        worked = self.worked_seconds + max(0, (at - (self.last_attempted_at or at)).total_seconds())
         return self.move(Status.RUNNING, status, **noted, **values, worked_seconds=worked)
 
     def move(self, old: str, new: str, **values: Any) -> Transition:

@@ -31,8 +31,7 @@ class Card:
     """
 
     def __init__(self, job: Job, attempts: Sequence[Attempt] = (), mine: bool = True) -> None:
-        self.job, self.status, self.mine = job, str(job.status), mine
-        self.attempts = attempts
+        self.job, self.status, self.mine, self.attempts = job, str(job.status), mine, attempts
         self.says, self.reason = "", "" if job.status == "running" else job.error
         self.until: datetime | None = None
         # The last attempt, if no message of the job has reached this site yet.
@@ -68,16 +67,11 @@ class Card:
     @property
     def times(self) -> str:
         """How long the job has waited and worked since it was last published."""
-        job, waited, worked = self.job, 0.0, self.job.worked_seconds
-        if not job.started_at or job.status in {"queued", "waiting"}:
+        if self.job.status in {"queued", "waiting"}:
             return ""
-        if job.status == "running":
-            begun = job.last_attempted_at or job.started_at
-            return f"waited {max(0, (begun - due_at(job)).total_seconds() - worked):.1f} s"
-        ended = job.finished_at or timezone.now()
-        worked = worked or (ended - job.started_at).total_seconds()
-        waited = max(0, (ended - due_at(job)).total_seconds() - worked)
-        return f"waited {waited:.1f} s, worked {worked:.1f} s"
+        worked = self.job.worked_seconds if self.job.has_ended else 0
+        spans = {"waited": duration(waited_seconds(self.job)), "worked": duration(worked)}
+        return ", ".join(f"{name} {span}" for name, span in spans.items() if span)
 
     @property
     def is_open(self) -> bool:
@@ -89,6 +83,31 @@ def due_at(job: Job) -> datetime:
     """When a job's newest message was published, or when it was to be delivered."""
     published = moment(job.messages[-1]) if job.messages else job.created_at
     return max(published, job.run_after) if job.run_after else published
+
+
+def waited_seconds(job: Job) -> float:
+    """How long a job's newest message was in the queue, before its attempts and between them.
+
+    0 for a message that was delivered without a wait in the queue that the job knows of.
+    """
+    begun = job.last_attempted_at or job.started_at
+    if not begun or came_another_way(job, begun):
+        return 0
+    until = job.finished_at if job.has_ended and job.finished_at else begun
+    return max(0, (until - due_at(job)).total_seconds() - job.worked_seconds)
+
+
+def came_another_way(job: Job, begun: datetime) -> bool:
+    """Whether the newest attempt's message was sent once more, after the queue had given up."""
+    failed = [e for e in job.errors if moment(e) < begun and e["attempt"] >= job.attempts]
+    return bool(failed) and moment(failed[-1]) > due_at(job)
+
+
+def duration(seconds: float) -> str:
+    """A measured time for people: `6 ms` or `5.52 s`; empty under a millisecond."""
+    if round(seconds, 3) >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1000:.0f} ms" if round(seconds, 3) > 0 else ""
 
 
 def is_quiet(job: Job) -> bool:

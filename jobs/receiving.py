@@ -28,7 +28,7 @@ from django.utils import timezone
 from django.utils.json import normalize_json
 
 from groupcommit.writer import writer
-from jobs.exceptions import GiveUp, LeaseLost, TryAgain
+from jobs.exceptions import CutOff, GiveUp, LeaseLost, TryAgain
 from jobs.interface import (
     JobContext,
     JobResult,
@@ -164,7 +164,7 @@ async def attempt_failed(
 
 def cut_off(job: Job, retried: int, log: dict[str, Any]) -> None:
     """Give a job back whose delivery was ended by the queue. Nobody waits: leave the writing."""
-    error = TryAgain("the delivery was cut off")
+    error = CutOff("the delivery was cut off")
     writer.submit(save_transitions, put_back(job, error, retried))
     logger.warning("cut off", extra=log)
 

@@ -16,12 +16,17 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from jobs.attempts import Attempt
+from jobs.deliveries import deliveries
+from jobs.example_job import EXAMPLE, Example, example_job, example_texts
+from jobs.exceptions import CutOff
 from jobs.excerpts import Excerpt
 from jobs.models import Job
-from jobs.pages import moment
+from jobs.pages import duration, moment, waited_seconds
+from jobs.publishers import PUBLISHERS, publisher_of
 from jobs.strip_details import Details, details_of
 
-NAMES = {"browser": "Browser", "queue": "Queue", "post": "Signed POST", "task": "Your task"}
+KEYS = ("browser", "queue", "post", "task")
+TASK = "Your task"
 
 
 class Told(NamedTuple):
@@ -39,10 +44,8 @@ class Told(NamedTuple):
 
     @property
     def took(self) -> str:
-        """The measured time for people: `6 ms` or `5.52 s`."""
-        if self.seconds is None:
-            return ""
-        return f"{self.seconds:.2f} s" if self.seconds >= 1 else f"{self.seconds * 1000:.0f} ms"
+        """The measured time for people."""
+        return "" if self.seconds is None else duration(self.seconds)
 
     @property
     def seconds_left(self) -> int:
@@ -83,21 +86,30 @@ def rendered_code(excerpts: tuple[Excerpt, ...]) -> str:
 
 
 class Strip:
-    """A job's way as four boxes and the arrow back; an example if there is no job.
+    """A job's way as four boxes and the arrow back; the example's if there is no job.
 
-    `attempts` are the queue's (`JobBackend.attempts`), if they have been asked for. `view` is
-    what the form was posted to, and `name` begins the ids: give a page's second strip another.
+    `attempts` are the queue's (`JobBackend.attempts`), if they have been asked for. `name`
+    begins the ids: give a page's second strip another.
     """
 
     def __init__(
-        self, job: Job | None, attempts: Sequence[Attempt] = (), view: Any = None, name: str = "way"
+        self,
+        job: Job | None,
+        attempts: Sequence[Attempt] = (),
+        example: Example = EXAMPLE,
+        name: str = "way",
     ) -> None:
         self.job, self.name = job, name
-        attempts = at_newest_message(job, attempts)
-        told = [tell(job, attempts) for tell in (tell_browser, tell_queue, tell_post, tell_task)]
+        shown = job or example_job(example)
+        if job:
+            attempts = deliveries(job, at_newest_message(job, attempts))
+            told = [tell(job, attempts) for tell in TELL]
+        else:
+            told = [Told(text=text) for text in example_texts(example)]
+        names = PUBLISHERS[publisher_of(shown)].name, "Queue", "Signed POST", TASK
         self.boxes = [
-            Box(key, NAMES[key], each, details_of(key, job, attempts, view))
-            for key, each in zip(NAMES, told, strict=True)
+            Box(key, each, says, details_of(key, shown, attempts, example.view))
+            for key, each, says in zip(KEYS, names, told, strict=True)
         ]
 
     @property
@@ -112,20 +124,18 @@ class Strip:
         return version(self.job.id, self.job.status) if self.job else ""
 
 
-def strip_fragment(
-    job: Job, attempts: Sequence[Attempt] = (), view: Any = None, code: bool = True
-) -> str:
+def strip_fragment(job: Job, attempts: Sequence[Attempt] = (), code: bool = True) -> str:
     """The parts of a strip as out-of-band swaps: site.js skips those that have not changed.
 
     A job's code stays the same: it may be left out for a page that shows the job already.
     """
-    context = {"strip": Strip(job, attempts, view), "news": True, "without_code": not code}
+    context = {"strip": Strip(job, attempts), "news": True, "without_code": not code}
     return render_to_string("jobs/strip_news.html", context)
 
 
 def steps_fragment(job: Job, shown: int) -> str:
     """What changes with a step: the head of the task's box, and the steps that are not shown."""
-    box = Box("task", NAMES["task"], tell_task(job, []), details_of("task", job, [], None))
+    box = Box("task", TASK, tell_task(job, []), details_of("task", job, [], None))
     steps = [step for step in job.log if step["number"] > shown]
     context = {"strip": {"name": "way", "job": job}, "box": box, "steps": steps, "news": True}
     return render_to_string("jobs/strip_step_news.html", context)
@@ -136,22 +146,20 @@ def version(*contents: Any) -> str:
     return f"{crc32(repr(contents).encode()):08x}"
 
 
-def tell_browser(job: Job | None, attempts: Sequence[Attempt]) -> Told:
-    """The form has been posted: was there an answer from the queue?"""
-    if job is None:
-        return Told(text="posts the form to /jobs/start")
+def tell_publisher(job: Job, attempts: Sequence[Attempt]) -> Told:
+    """What publishes the message: a form that has been posted, or the queue itself."""
+    if (publisher := publisher_of(job)) != "form":
+        return Told("succeeded", "published", text=PUBLISHERS[publisher].says)
     if not job.messages:
         if job.error:
             return Told("not_sent", text=job.error)
         return Told("running", "publishing", text="the queue has not answered yet")
     took = (moment(job.messages[0]) - job.created_at).total_seconds()
-    return Told("succeeded", "published", text="in", seconds=max(0.0, took))
+    return Told("succeeded", "published", text="in" if duration(took) else "", seconds=took)
 
 
-def tell_queue(job: Job | None, attempts: Sequence[Attempt]) -> Told:
+def tell_queue(job: Job, attempts: Sequence[Attempt]) -> Told:
     """The message waits, has been handed over, or is a dead letter."""
-    if job is None:
-        return Told(text="keeps the message until it is delivered")
     if not job.messages:
         return Told()
     if job.status == "cancelled":
@@ -160,15 +168,14 @@ def tell_queue(job: Job | None, attempts: Sequence[Attempt]) -> Told:
         return Told("failed", "gave up", text="kept as a dead letter")
     if failure := failed_attempt(job, attempts):
         return tell_retry(job, failure)
-    if job.status == "queued" and not attempts:
+    if job.status == "queued":
+        if attempts:
+            return Told("succeeded", "delivered")
         if job.run_after and job.run_after > timezone.now():
             return Told("scheduled", until=job.run_after)
         return Told("queued", text="waits to be delivered")
-    begun = attempts[-1].at if attempts else job.last_attempted_at
-    waited = (begun - waiting_since(job)).total_seconds() if begun else 0
-    if waited <= 0:  # the job has heard of this message only when it came: a retried dead letter
-        return Told("succeeded", "delivered")
-    return Told("succeeded", "delivered", "waited", waited)
+    waited = waited_seconds(job)
+    return Told("succeeded", "delivered", "waited" if duration(waited) else "", waited)
 
 
 def tell_retry(job: Job, failure: Attempt) -> Told:
@@ -180,49 +187,57 @@ def tell_retry(job: Job, failure: Attempt) -> Told:
     return Told("waiting", word, text=failure.error, until=failure.next_at)
 
 
-def tell_post(job: Job | None, attempts: Sequence[Attempt]) -> Told:
+def tell_post(job: Job, attempts: Sequence[Attempt]) -> Told:
     """The signed request: on its way, refused, or answered."""
-    if job is None:
-        return Told(text="calls /api/long-task, signed")
     last = attempts[-1] if attempts else None
     number = last.number if last else job.attempts
-    if not number:
+    if not number or (job.status == "queued" and not last):
         return Told()
     if last and last.seconds is not None:
         word = f"HTTP {last.status}" if last.status else "no answer"
-        state = "succeeded" if last.status and 200 <= last.status <= 299 else "failed"
-        text = "" if last.status else last.error
+        state = "succeeded" if last.has_succeeded else "failed"
+        text = "" if last.status or last.error.startswith(word) else last.error
         return Told(state, word, text or f"attempt {number}:", last.seconds)
-    if job.status == "running" or last:
+    if job.status in {"queued", "running"}:
         return Told("running", f"attempt {number}", text=checked(job))
-    if job.status == "succeeded":
-        return Told("succeeded", f"attempt {number}", text=checked(job))
-    return Told("failed", f"attempt {number}", text="asked to come again")
+    if job.status == "waiting":
+        said = "not answered in time" if was_cut_off(job) else "answered “try again later”"
+        return Told("failed", f"attempt {number}", text=said)
+    return Told("failed", f"attempt {number}")
 
 
-def tell_task(job: Job | None, attempts: Sequence[Attempt]) -> Told:
+def was_cut_off(job: Job) -> bool:
+    """Whether the queue has hung up on the last attempt that failed."""
+    return bool(job.errors) and str(job.errors[-1]["exception"]).endswith(f".{CutOff.__name__}")
+
+
+def tell_task(job: Job, attempts: Sequence[Attempt]) -> Told:
     """Your function: how many steps are noted, what it returned or raised."""
-    if job is None:
-        return Told(text="does ten steps, and notes each")
-    steps = f"{job.steps_done} of {job.steps_total} steps" if job.steps_total else ""
+    steps = ""
+    if job.steps_total:
+        steps = f"{job.steps_done} of {job.steps_total} step{'s' * (job.steps_total != 1)}"
     if job.status == "running":
         return Told("running", text=steps)
     if job.status == "succeeded":
         begun, ended = job.last_attempted_at or job.created_at, job.finished_at or timezone.now()
         took = (ended - begun).total_seconds()
-        return Told("succeeded", text=f"{steps} in" if steps else "in", seconds=took)
+        text = " ".join([steps] * bool(steps) + ["in"] * bool(duration(took)))
+        return Told("succeeded", text=text, seconds=took)
     if job.status in {"waiting", "failed"} and job.attempts:
         state = "waiting" if job.status == "waiting" else "failed"
         return Told(state, "failed", text=job.error)
     return Told(text=job.task.rpartition(".")[2])
 
 
-def at_newest_message(job: Job | None, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+TELL = (tell_publisher, tell_queue, tell_post, tell_task)
+
+
+def at_newest_message(job: Job, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
     """Leave out the attempts at a message that was published before the newest one.
 
     A message's moment on the job may be a little after its first attempt began.
     """
-    if job is None or len(job.messages) < 2:
+    if len(job.messages) < 2:
         return attempts
     published = moment(job.messages[-1]) - timedelta(seconds=1)
     return [attempt for attempt in attempts if attempt.at >= published]
@@ -241,10 +256,3 @@ def failed_attempt(job: Job, attempts: Sequence[Attempt]) -> Attempt | None:
         return None
     begun = job.last_attempted_at or job.created_at
     return Attempt(job.attempts, begun, error=job.error, next_at=job.next_attempt_at)
-
-
-def waiting_since(job: Job) -> datetime:
-    """When the newest message was published, or when the attempt before this one failed."""
-    published = moment(job.messages[-1])
-    failed = [moment(error) for error in job.errors]
-    return max([published, *[at for at in failed if at <= (job.last_attempted_at or at)]])

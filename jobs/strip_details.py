@@ -16,11 +16,11 @@ from django.urls import NoReverseMatch, reverse
 
 from jobs.attempts import Attempt
 from jobs.backends import EmbeddedQueue, HostedQueue
-from jobs.example_job import example_job
 from jobs.exceptions import PublishError
 from jobs.excerpts import Excerpt, excerpt
 from jobs.interface import JobTask, letter_for, task_of
 from jobs.models import Job
+from jobs.publishers import publisher_of
 from jobs.receiving import receive
 from jobs.signatures import verify
 
@@ -45,11 +45,8 @@ class Details(NamedTuple):
     steps: list[dict[str, Any]] | None = None
 
 
-def details_of(
-    key: str, job: Job | None, attempts: Sequence[Attempt], view: Source | None
-) -> Details:
+def details_of(key: str, job: Job, attempts: Sequence[Attempt], view: Source | None) -> Details:
     """What the box `key` opens to: browser, queue, post or task."""
-    job = job or example_job()
     if key == "browser":
         return browser_details(job, view)
     if key == "queue":
@@ -58,11 +55,16 @@ def details_of(
 
 
 def browser_details(job: Job, view: Source | None) -> Details:
-    """The form, and what it was answered."""
+    """The form, and what it was answered; or what the queue has published by itself."""
     from jobs.views import start_job  # which shows the strip
 
     view = view or start_job
-    facts: Facts = [("Form", f"POST {path_to(view)}"), ("csrfmiddlewaretoken", "masked")]
+    if (publisher := publisher_of(job)) != "form":
+        schedule = job.received.get("headers", {}).get("Upstash-Schedule-Id", "")
+        facts: Facts = [("Published by", f"the queue, as its {publisher} says"), ("Job", job.id)]
+        facts += [("Schedule", schedule)] * bool(schedule)
+        return Details([*facts, ("Saved", in_utc(job.created_at))], [], [excerpt(view)])
+    facts = [("Form", f"POST {path_to(view)}"), ("csrfmiddlewaretoken", "masked")]
     if job.message_id:
         facts.append(("Answer", f"Started job with ID {job.messages[0]['id']}"))
     elif job.error:

@@ -9,12 +9,13 @@ import secrets
 from collections.abc import Awaitable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.paginator import Paginator
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import aget_object_or_404, redirect, render
-from django.tasks import default_task_backend, task_backends
+from django.tasks import task_backends
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
@@ -22,7 +23,17 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.middleware import HtmxDetails
 
-from jobs.changes import RECENT, cards_for, detail, is_same, list_news, row_news, version_of
+from jobs.changes import (
+    RECENT,
+    cards_for,
+    cards_of,
+    detail,
+    is_same,
+    list_news,
+    row_news,
+    stuck,
+    version_of,
+)
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, task_of
 from jobs.models import Job
@@ -64,14 +75,14 @@ def job_id_for(request: HttpRequest, key: str) -> str:
 
 @never_cache
 @require_safe
-def home(request: HttpRequest) -> HttpResponse:
+async def home(request: HttpRequest) -> HttpResponse:
     """The button, and this visitor's jobs."""
-    jobs = Paginator(Job.objects.owned_by(visitor_of(request)), RECENT)
-    page = jobs.get_page(request.GET.get("page"))
-    cards = [Card(job) for job in page]
+    jobs: Any = Paginator(Job.objects.owned_by(visitor_of(request)), RECENT)
+    page = await sync_to_async(jobs.get_page)(request.GET.get("page"))
+    cards = await cards_of(page.object_list)
     refresh = any(card.is_open for card in cards)
     context = {"cards": cards, "page": page, "refresh": refresh, "key": secrets.token_hex(16)}
-    is_stuck = refresh and default_task_backend.is_stuck()
+    is_stuck = await stuck(cards)
     context |= {"stuck": is_stuck, "version": version_of(cards, is_stuck)}
     return render(request, "jobs/index.html", context)
 

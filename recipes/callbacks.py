@@ -16,6 +16,8 @@ from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from jobs.changes import cards_of
+from jobs.example_job import Example
 from jobs.exceptions import TryAgain
 from jobs.interface import JobContext
 from jobs.models import Job
@@ -26,7 +28,7 @@ from jobs.signatures import Delivery, signed
 from jobs.strip import Strip
 from jobs.views import visitor_of
 from live.views import News, live
-from recipes.results import cards_of, jobs_of, news_of, show, started, topics_of
+from recipes.results import jobs_of, news_of, show, started, topics_of, way_of
 
 LONGEST_ANSWER = 500
 
@@ -104,14 +106,14 @@ async def callback(request: HttpRequest) -> HttpResponse:
 @live(topics_of)
 async def callback_changes(request: HttpRequest, since: str) -> News | None:
     """What has changed on the open page."""
-    cards = await cards_of(jobs_of(request, bake, take_answer))
+    cards = await cards_of(jobs_of(request, bake, take_answer), drawn=3)
     news = await news_of(request, since, cards, strips_of(cards))
     told = {"answers": answers_in(cards), "news": True}
     return news and News(news.html + render_to_string("recipes/answers.html", told), news.version)
 
 
 async def callback_page(request: HttpRequest, failure: str = "") -> HttpResponse:
-    cards = await cards_of(jobs_of(request, bake, take_answer))
+    cards = await cards_of(jobs_of(request, bake, take_answer), drawn=3)
     strip, callback_strip = strips_of(cards)
     context: dict[str, Any] = {"strip": strip, "callback_strip": callback_strip}
     context |= {"answers": answers_in(cards), "failure": failure}
@@ -121,21 +123,21 @@ async def callback_page(request: HttpRequest, failure: str = "") -> HttpResponse
 
 def strips_of(cards: list[Card]) -> tuple[Strip, Strip]:
     """The way of the newest job, and that of the newest callback on it. `cards`: newest first."""
-    job, reports = newest_in(cards)
+    card, reports = newest_in(cards)
+    callback = Example(take_answer, receive_callback, "callback")
     return (
-        Strip(job, view=start_with_callback),
-        Strip(reports[0] if reports else None, view=receive_callback, name="callback-way"),
+        way_of(card, Example(bake, start_with_callback)),
+        way_of(next(iter(reports), None), callback, "callback-way"),
     )
 
 
 def answers_in(cards: list[Card]) -> list[str]:
     """What the callbacks on the newest job have told, the newest first."""
     _, reports = newest_in(cards)
-    return [step["text"] for report in reports for step in report.log]
+    return [step["text"] for report in reports for step in report.job.log]
 
 
-def newest_in(cards: list[Card]) -> tuple[Job | None, list[Job]]:
+def newest_in(cards: list[Card]) -> tuple[Card | None, list[Card]]:
     """The newest job, and the jobs of the callbacks on it, the newest first."""
-    jobs = [card.job for card in cards]
-    job = next((job for job in jobs if job.task == bake.module_path), None)
-    return job, [each for each in jobs if job and each.args[:1] == [job.id]]
+    baked = next((card for card in cards if card.job.task == bake.module_path), None)
+    return baked, [card for card in cards if baked and card.job.args[:1] == [baked.job.id]]

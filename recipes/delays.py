@@ -11,6 +11,8 @@ from django.tasks import task
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from jobs.changes import cards_of
+from jobs.example_job import Example
 from jobs.exceptions import GiveUp
 from jobs.interface import JobContext
 from jobs.pages import Card
@@ -18,7 +20,7 @@ from jobs.strip import Strip
 from jobs.tasks import http_session, post
 from jobs.views import cancel_job, publish_again, target_for, visitor_of
 from live.views import News, live
-from recipes.results import cards_of, jobs_of, news_of, show, started, topics_of
+from recipes.results import jobs_of, news_of, show, started, topics_of, way_of
 
 DELAY = timedelta(seconds=10)
 
@@ -64,4 +66,4 @@ async def delay_page(request: HttpRequest, failure: str = "") -> HttpResponse:
 
 
 def strip_of(cards: list[Card]) -> Strip:
-    return Strip(cards[0].job if cards else None, view=start_delayed)
+    return way_of(next(iter(cards), None), Example(remind, start_delayed))

@@ -38,6 +38,10 @@ ANSWER_SECONDS = 10
 VALID_SECONDS = 300
 LONGEST_ANSWER = 500
 NOT_ENDED = "The job has not ended yet. Try this again when it has."
+UNCHANGED = {
+    "succeeded": "The job had succeeded, so nothing was done.",
+    "cancelled": "The job had been cancelled, so nothing was done.",
+}
 # A key that the site does not have.
 FORGERS_KEY = f"sig_{secrets.token_hex(16)}"
 
@@ -45,9 +49,10 @@ FORGERS_KEY = f"sig_{secrets.token_hex(16)}"
 @require_POST
 async def deliver_again(request: HtmxRequest, job_id: str) -> HttpResponse:
     """Deliver a job's newest message once more, signed as the queue signs it."""
+    before = await own_job(request, job_id)
+    trial = await send(before, settings.QSTASH_CURRENT_SIGNING_KEY, "The same message again")
     job = await own_job(request, job_id)
-    trial = await send(job, settings.QSTASH_CURRENT_SIGNING_KEY, "The same message again")
-    return show_trial(request, job, trial)
+    return show_trial(request, job, trial | {"says": what_it_did(before, job)})
 
 
 @require_POST
@@ -61,13 +66,23 @@ async def forge_signature(request: HtmxRequest, job_id: str) -> HttpResponse:
 async def retry_dead_letter(request: HtmxRequest, job_id: str) -> HttpResponse:
     """Let the queue deliver the dead letter of a job's message again."""
     job = await own_job(request, job_id)
-    trial: dict[str, Any] = {"title": "The dead letter"}
     try:
         message_id = await asyncio.to_thread(take_back, queue_of(job), job.message_id)
-        trial["text"] = f"It is on its way again, as {message_id}."
+        title = "The dead letter is on its way again"
+        trial = {"title": title, "text": f"its message is {message_id}."}
     except PublishError as error:
-        trial["failure"] = str(error)
+        trial = {"title": "The dead letter", "failure": str(error)}
     return show_trial(request, job, trial)
+
+
+def what_it_did(before: Job, job: Job) -> str:
+    """What a message that was accepted has done to its job."""
+    if job.last_attempted_at == before.last_attempted_at:
+        return UNCHANGED.get(before.status, "The job is unchanged.")
+    ran = "The job had failed, so it ran again"
+    if job.status == Job.Status.SUCCEEDED:
+        return f"{ran}, from the first step not noted, and succeeded."
+    return f"{ran}. It is {job.get_status_display()} now: {job.error}"
 
 
 async def own_job(request: HttpRequest, job_id: str) -> Job:
@@ -132,7 +147,7 @@ def take_back(queue: QStash, message_id: str) -> str:
         answer = queue.call("GET", f"/v2/dlq?messageId={quote(message_id)}").json()
         letters = [letter["dlqId"] for letter in answer["messages"]]
         if not letters:
-            raise Refused("There is no dead letter of this message.")
+            raise Refused("This message has no dead letter.")
         retried = queue.call("POST", f"/v2/dlq/retry/{quote(letters[0])}").json()
         return str(retried.get("messageId", "a new message"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -19,14 +18,16 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from groupcommit.writer import writer
+from jobs.example_job import Example
 from jobs.excerpts import excerpt
 from jobs.models import Job
+from jobs.pages import Card
 from jobs.views import redirect_after_post, visitor_of
 from live.views import News, live
 from recipes.emails import outcome_for, send_email
 from recipes.models import take_mails
 from recipes.origins import is_form, refusal
-from recipes.progress import news, progress, published, shown_job, version_of
+from recipes.progress import card_of, news, progress, published, shown_job, version_of
 from recipes.text import shown
 
 MOST_USERS = 50
@@ -134,7 +135,7 @@ async def answer_form(
     """The page with what is wrong, or a redirect to the job's; the session keeps who is refused."""
     if not job:
         context = {"failure": failure, "bad": bad, "typed": request.POST.get("users", "")[:5000]}
-        return await sync_to_async(page)(request, context, status)
+        return page(request, None, context, status)
     request.session["refused"] = {"job": job.id, "users": few(bad)}
     response = redirect_after_post("email")
     response["Location"] += f"?job={job.id}"
@@ -152,32 +153,34 @@ def few(refused: list[Refused]) -> list[Refused]:
 
 @never_cache
 @require_safe
-def email(request: HttpRequest) -> HttpResponse:
+async def email(request: HttpRequest) -> HttpResponse:
     """The form, and how the visitor's newest job is doing, or the one that `?job=` names."""
-    return page(request, {})
+    return page(request, await shown_job(request, send_email), {})
 
 
-def page(request: HttpRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
+def page(
+    request: HttpRequest, card: Card | None, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
     own = {
         "off": "" if settings.MAIL_IS_ON else OFF,
         "printed": not settings.EMAIL_URL,
         "most_users": MOST_USERS,
         "code": [excerpt(each.func if each is send_email else each) for each in CODE],
     }
-    job = None if context else shown_job(request, send_email)
-    return render(
-        request, "recipes/email.html", own | result(request, job) | context, status=status
-    )
+    context = own | result(request, card) | context
+    return render(request, "recipes/email.html", context, status=status)
 
 
 CODE = [start_email_job, send_email]
 
 
-def result(request: HttpRequest, job: Job | None) -> dict[str, Any]:
+def result(request: HttpRequest, card: Card | None) -> dict[str, Any]:
     """What became of each user."""
-    context = progress(request, job, start_email_job, "email_changes")
-    if not job:
+    example = Example(send_email, start_email_job)
+    context = progress(request, card, example, "email_changes")
+    if not card:
         return context
+    job = card.job
     refused = request.session.get("refused") or {}
     bad = [Refused(*each) for each in refused["users"]] if refused.get("job") == job.id else []
     users = job.args[0] if job.args else job.kwargs.get("users", [])
@@ -189,10 +192,7 @@ def result(request: HttpRequest, job: Job | None) -> dict[str, Any]:
 async def email_changes(request: HttpRequest, since: str, job_id: str) -> News | None:
     """What has happened to a job's mails since the page was rendered."""
     job = await Job.objects.filter(id=job_id, task=send_email.module_path).afirst()
-    if not job or version_of(job) == since:
+    card = await card_of(request, job)
+    if not card or version_of(card) == since:
         return None
-    return await sync_to_async(render_news)(request, job)
-
-
-def render_news(request: HttpRequest, job: Job) -> News:
-    return news(request, "recipes/email.html#users", result(request, job))
+    return news(request, "recipes/email.html#users", result(request, card))

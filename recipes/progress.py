@@ -13,15 +13,15 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from jobs.changes import row_news
+from jobs.changes import attempts_known, row_news
+from jobs.example_job import Example
 from jobs.exceptions import PublishError
 from jobs.interface import JobResult, JobTask
 from jobs.models import Job
 from jobs.pages import Card
-from jobs.strip import Strip
 from jobs.views import visitor_of
 from live.views import News
-from recipes.results import REFRESH_SECONDS, unreachable
+from recipes.results import REFRESH_SECONDS, unreachable, way_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,28 +37,41 @@ async def published(publishing: Awaitable[JobResult]) -> tuple[Job | None, str]:
         return None, "The database did not answer. Try again in a moment."
 
 
-def shown_job(request: HttpRequest, task: JobTask) -> Job | None:
+async def shown_job(request: HttpRequest, task: JobTask) -> Card | None:
     """The job of this task that `?job=` names, or the visitor's newest one."""
     if job_id := request.GET.get("job"):
-        return Job.objects.filter(id=job_id, task=task.module_path).first()
-    return Job.objects.owned_by(visitor_of(request)).filter(task=task.module_path).first()
+        jobs = Job.objects.filter(id=job_id)
+    else:
+        jobs = Job.objects.owned_by(visitor_of(request))
+    return await card_of(request, await jobs.filter(task=task.module_path).afirst())
 
 
-def version_of(job: Job) -> str:
+def version_of(card: Card) -> str:
     """Changes whenever there is something new to show."""
-    return f"{Card(job).version}-{job.steps_done}"
+    answers = [attempt.status for attempt in card.attempts]
+    return f"{card.version}-{card.job.steps_done}-{answers}"
 
 
-def progress(request: HttpRequest, job: Job | None, view: Any, changes: str) -> dict[str, Any]:
+async def card_of(request: HttpRequest, job: Job | None) -> Card | None:
+    """A job as its example's page shows it."""
+    if not job:
+        return None
+    return Card(job, await attempts_known(job), mine=job.owner == visitor_of(request))
+
+
+def progress(
+    request: HttpRequest, card: Card | None, example: Example, changes: str
+) -> dict[str, Any]:
     """What a page shows of a job: row and strip, the news to ask for, the refresh without scripts.
 
-    `view` is what the form is posted to, `changes` the name of the URL that has the news.
+    `changes` is the name of the URL that has the news.
     """
-    context: dict[str, Any] = {"strip": Strip(job, view=view), "unreachable": unreachable(request)}
-    if not job:
+    strip = way_of(card, example)
+    context: dict[str, Any] = {"strip": strip, "unreachable": unreachable(request)}
+    if not card:
         return context
-    context["card"] = card = Card(job, mine=job.owner == visitor_of(request))
-    context["live"] = {"url": reverse(changes, args=[job.id]), "version": version_of(job)}
+    url = reverse(changes, args=[card.job.id])
+    context |= {"card": card, "live": {"url": url, "version": version_of(card)}}
     context["refresh"] = REFRESH_SECONDS if card.is_open else 0
     return context
 
@@ -71,4 +84,4 @@ def news(request: HttpRequest, part: str, context: dict[str, Any]) -> News:
     card = context["card"]
     strip = render_to_string("jobs/strip_news.html", {"strip": context["strip"], "news": True})
     html = strip + row_news(request, [card]) + render_to_string(part, context, request)
-    return News(html, version_of(card.job))
+    return News(html, version_of(card))

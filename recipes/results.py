@@ -16,12 +16,13 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from jobs.changes import attempts_at, changed_since, is_same, row_news, stuck, version_of
+from jobs.changes import changed_since, is_same, row_news, stuck, version_of
+from jobs.example_job import Example
 from jobs.exceptions import PublishError
 from jobs.excerpts import excerpt
 from jobs.interface import JobTask
 from jobs.models import Job, JobQuerySet
-from jobs.pages import Card, is_quiet
+from jobs.pages import Card
 from jobs.signatures import site_url
 from jobs.strip import Strip
 from jobs.views import redirect_after_post, visitor_of
@@ -38,9 +39,9 @@ type Show = Callable[..., Coroutine[Any, Any, HttpResponse]]
 
 
 def jobs_of(request: HttpRequest, *tasks: JobTask) -> JobQuerySet:
-    """The visitor's jobs with one of these tasks, newest first."""
+    """The visitor's newest jobs with one of these tasks, newest first."""
     names = [task.module_path for task in tasks]
-    return Job.objects.owned_by(visitor_of(request)).filter(task__in=names)
+    return Job.objects.owned_by(visitor_of(request)).filter(task__in=names)[:RECENT]
 
 
 def topics_of(request: HttpRequest) -> list[str]:
@@ -48,11 +49,11 @@ def topics_of(request: HttpRequest) -> list[str]:
     return [f"jobs:{visitor_of(request)}"]
 
 
-async def cards_of(jobs: JobQuerySet) -> list[Card]:
-    """The newest of some jobs as rows."""
-    return [
-        Card(job, await attempts_at(job) if is_quiet(job) else []) async for job in jobs[:RECENT]
-    ]
+def way_of(card: Card | None, example: Example, name: str = "way") -> Strip:
+    """The strip of a job; the example's if there is no job."""
+    if card is None:
+        return Strip(None, example=example, name=name)
+    return Strip(card.job, card.attempts, example, name)
 
 
 async def news_of(

@@ -13,6 +13,8 @@ from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from jobs.changes import cards_of
+from jobs.example_job import Example
 from jobs.exceptions import PublishError
 from jobs.pages import Card
 from jobs.strip import Strip
@@ -20,7 +22,7 @@ from jobs.views import redirect_after_post, target_for, visitor_of
 from live.views import News, live
 from recipes import schedules
 from recipes.cron import LONGEST, CronError, Reading, read
-from recipes.results import cards_of, jobs_of, news_of, show, started, topics_of
+from recipes.results import jobs_of, news_of, show, started, topics_of, way_of
 
 EVERY_MINUTE = "* * * * *"
 
@@ -117,7 +119,7 @@ async def schedule_page(
 
 
 def strip_of(cards: list[Card]) -> Strip:
-    return Strip(cards[0].job if cards else None, view=start_schedule)
+    return way_of(next(iter(cards), None), Example(schedules.tick, start_schedule, "schedule"))
 
 
 def field_of(request: HttpRequest) -> Field:

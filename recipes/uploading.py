@@ -15,15 +15,17 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from groupcommit.transactions import write_transaction
+from jobs.example_job import Example
 from jobs.excerpts import excerpt
 from jobs.models import Job
+from jobs.pages import Card
 from jobs.views import redirect_after_post, visitor_of
 from live.views import News, live
 from recipes.images import make_webp, process_image
 from recipes.models import Upload
 from recipes.origins import is_form, refusal
 from recipes.pictures import MOST_PIXELS, NotAPicture, look, optimise
-from recipes.progress import news, progress, published, shown_job, version_of
+from recipes.progress import card_of, news, progress, published, shown_job, version_of
 from recipes.text import shown
 
 LARGEST_IMAGE = 10 * 1024 * 1024
@@ -125,7 +127,7 @@ async def answer_form(
 ) -> HttpResponse:
     """The page with what is wrong, or a redirect to it with the job."""
     if not job:
-        return await sync_to_async(page)(request, {"failure": failure}, status)
+        return await sync_to_async(page)(request, None, {"failure": failure}, status)
     response = redirect_after_post("image")
     response["Location"] += f"?job={job.id}"
     return response
@@ -133,26 +135,27 @@ async def answer_form(
 
 @never_cache
 @require_safe
-def image(request: HttpRequest) -> HttpResponse:
+async def image(request: HttpRequest) -> HttpResponse:
     """The form, and what was made of the visitor's newest image, or the one of `?job=`."""
-    return page(request, {})
+    card = await shown_job(request, process_image)
+    return await sync_to_async(page)(request, card, {})
 
 
-def page(request: HttpRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
+def page(
+    request: HttpRequest, card: Card | None, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
     code = [excerpt(each) for each in (upload_image, process_image.func, make_webp, optimise)]
-    job = None if context else shown_job(request, process_image)
     own = {"code": code, "largest": LARGEST_IMAGE, "most_pixels": MOST_PIXELS}
-    return render(
-        request, "recipes/image.html", own | result(request, job) | context, status=status
-    )
+    context = own | result(request, card) | context
+    return render(request, "recipes/image.html", context, status=status)
 
 
-def result(request: HttpRequest, job: Job | None) -> dict[str, Any]:
+def result(request: HttpRequest, card: Card | None) -> dict[str, Any]:
     """The pictures that there are, before and after."""
-    context = progress(request, job, upload_image, "image_changes")
-    upload = Upload.objects.filter(id=job.args[0]).first() if job and job.args else None
+    context = progress(request, card, Example(process_image, upload_image), "image_changes")
+    upload = Upload.objects.filter(id=card.job.args[0]).first() if card and card.job.args else None
     if not upload:
-        return context | {"deleted": bool(job)}
+        return context | {"deleted": bool(card)}
     before, after = upload.before.get("bytes", 0), upload.after.get("bytes", 0)
     saved = round(100 - 100 * after / before) if before and after else 0
     kinds = [kind for kind in Upload.KINDS if is_shown(upload, kind)]
@@ -174,13 +177,14 @@ def is_shown(upload: Upload, kind: str) -> bool:
 async def image_changes(request: HttpRequest, since: str, job_id: str) -> News | None:
     """What was made of an image since the page was rendered."""
     job = await Job.objects.filter(id=job_id, task=process_image.module_path).afirst()
-    if not job or version_of(job) == since:
+    card = await card_of(request, job)
+    if not card or version_of(card) == since:
         return None
-    return await sync_to_async(render_news)(request, job)
+    return await sync_to_async(render_news)(request, card)
 
 
-def render_news(request: HttpRequest, job: Job) -> News:
-    return news(request, "recipes/image.html#made", result(request, job))
+def render_news(request: HttpRequest, card: Card) -> News:
+    return news(request, "recipes/image.html#made", result(request, card))
 
 
 @require_safe

@@ -17,6 +17,8 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from jobs.changes import cards_of
+from jobs.example_job import Example
 from jobs.exceptions import TryAgain
 from jobs.interface import JobContext, JobTask
 from jobs.pages import Card
@@ -25,7 +27,7 @@ from jobs.signatures import site_url
 from jobs.strip import Strip
 from jobs.views import visitor_of
 from live.views import News, live
-from recipes.results import cards_of, jobs_of, news_of, show, started, topics_of
+from recipes.results import jobs_of, news_of, show, started, topics_of, way_of
 
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -91,7 +93,7 @@ async def url_group(request: HttpRequest) -> HttpResponse:
 @live(topics_of)
 async def url_group_changes(request: HttpRequest, since: str) -> News | None:
     """What has changed on the open page."""
-    cards = await cards_of(jobs_of(request, *RECEIVERS))
+    cards = await cards_of(jobs_of(request, *RECEIVERS), drawn=len(RECEIVERS))
     return await news_of(request, since, cards, [each.strip for each in receivers_of(cards)])
 
 
@@ -104,7 +106,7 @@ class Receiver(NamedTuple):
 
 
 async def url_group_page(request: HttpRequest, failure: str = "") -> HttpResponse:
-    cards = await cards_of(jobs_of(request, *RECEIVERS))
+    cards = await cards_of(jobs_of(request, *RECEIVERS), drawn=len(RECEIVERS))
     context: dict[str, Any] = {"receivers": receivers_of(cards), "failure": failure}
     context["group"] = group_name(site_url(request))
     code = (publish_order, *RECEIVERS)
@@ -114,12 +116,12 @@ async def url_group_page(request: HttpRequest, failure: str = "") -> HttpRespons
 def receivers_of(cards: list[Card]) -> list[Receiver]:
     """The three receivers with the jobs of the newest order. `cards`: newest first."""
     order = cards[0].job.args[:1] if cards else []
-    newest = {card.job.task: card.job for card in cards if card.job.args[:1] == order}
+    newest = {card.job.task: card for card in cards if card.job.args[:1] == order}
     return [
         Receiver(
             each,
             each.func.__doc__ or "",
-            Strip(newest.get(each.module_path), view=start_order, name=each.endpoint),
+            way_of(newest.get(each.module_path), Example(each, start_order), each.endpoint),
         )
         for each in RECEIVERS
     ]

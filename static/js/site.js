@@ -149,7 +149,7 @@
     const bar = part.querySelector("progress");
     if (!part.isConnected || !bar) return;
     bar.value = number;
-    bar.nextElementSibling.textContent = `${number} of ${bar.max} steps done`;
+    bar.nextElementSibling.textContent = `${number} of ${bar.max} step${bar.max === 1 ? "" : "s"} done`;
     if (number < last) setTimeout(count, 60, part, number + 1, last);
   }
 

@@ -30,6 +30,32 @@ def test_failure_is_watched_on_its_way_back_to_the_queue_and_to_its_success(
     expect(head(page, "queue")).to_contain_text("delivered")
 
 
+def test_endpoint_that_hangs_is_watched_through_all_three_attempts(browse: Browse, live: Site):
+    page = browse(live.url)
+    start(page, "endpoint-hangs")
+    for number in (2, 3):
+        expect(head(page, "queue")).to_contain_text(f"attempt {number} of 3")
+        expect(head(page, "queue")).to_contain_text("step 2: the delivery was cut off")
+        expect(head(page, "post")).to_contain_text(f"attempt {number - 1}")
+        expect(head(page, "post")).to_contain_text("not answered in time")
+    expect(head(page, "queue")).to_contain_text("gave up")
+    expect(head(page, "post")).to_contain_text(re.compile(r"no answer\s+attempt 3: \d\.\d\d s"))
+
+
+def test_failed_job_that_is_delivered_again_shows_the_success_in_place(browse: Browse, live: Site):
+    page = browse(live.url)
+    job_id = start(page, "endpoint-refuses")
+    expect(head(page, "post")).to_contain_text("HTTP 489")
+    page.goto(f"{live.url}/jobs/{job_id}")
+    page.wait_for_timeout(1100)  # what the queue's clock may differ by
+    page.get_by_role("button", name="Deliver the same message again").click()
+    expect(page.locator("#trial")).to_contain_text("The job had failed, so it ran again")
+    expect(head(page, "post")).to_contain_text(re.compile(r"HTTP 200\s+attempt 2:"))
+    expect(page.locator("#bars svg").last).to_have_class("bar succeeded")
+    expect(page.get_by_role("button", name="Retry the dead letter")).to_have_count(0)
+    expect(page.locator("#trial")).to_contain_text("The job had failed, so it ran again")
+
+
 def test_dead_letter_is_watched_and_retried(browse: Browse, live: Site):
     page = browse(live.url)
     job_id = start(page, "endpoint-refuses")

@@ -91,7 +91,7 @@ def test_every_job_goes_from_queued_to_running_to_succeeded(watched: Watched):
         words = re.findall(rf"job-{job_id}: ([a-z]+)", "\n".join(watched.shown()))
         assert words == ["queued", "running", "succeeded"]
         times = watched.first.locator(f"#times-{job_id}")
-        expect(times).to_have_text(re.compile(r"waited \d+\.\d s, worked \d+\.\d s"))
+        expect(times).to_have_text(re.compile(r"waited \d+(\.\d\d s| ms), worked \d+\.\d\d s"))
 
 
 def test_progress_ends_at_ten_of_ten_steps(watched: Watched):

@@ -66,6 +66,15 @@ def test_a_jobs_way_is_shown_live_and_nothing_is_taken_from_the_visitor(finished
     expect(finished.locator("#way-back")).to_contain_text("succeeded")
 
 
+def test_home_has_the_answer_with_its_time_live_and_after_a_reload(finished: Page):
+    answered = re.compile(r"HTTP 200\s+attempt 1: \d\.\d\d s")
+    expect(head(finished, "post")).to_have_text(answered)
+    waited = " ".join(head(finished, "queue").inner_text().split())
+    finished.reload()
+    expect(head(finished, "post")).to_have_text(answered)
+    assert " ".join(head(finished, "queue").inner_text().split()) == waited
+
+
 def test_opened_boxes_show_the_real_request_and_its_claims(finished: Page, live: Site):
     facts = finished.locator("#way-post-facts")
     expect(facts).to_contain_text(f"{live.url}/api/long-task")

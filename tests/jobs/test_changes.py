@@ -8,10 +8,13 @@ from django.test import RequestFactory
 from django.utils import timezone
 
 from jobs.attempts import Attempt
+from jobs.backends import EmbeddedQueue
 from jobs.changes import (
     RECENT,
     Page,
+    attempts_known,
     cards_for,
+    cards_of,
     changed_since,
     is_same,
     list_news,
@@ -21,6 +24,7 @@ from jobs.changes import (
 )
 from jobs.models import Job
 from jobs.pages import Card
+from tests.recipes.queue import HandQueue
 
 
 def card(**fields) -> Card:
@@ -42,6 +46,39 @@ def test_version_changes_with_a_step_a_state_a_job_and_the_queue():
         version_of([card(steps_done=4)], is_stuck=True),
     ):
         assert not is_same(same, other)
+
+
+def test_version_changes_when_the_queue_has_settled_an_attempt():
+    job, at = Job(id="1" * 32, status="succeeded"), timezone.now()
+    logs = [[Attempt(1, at)], [Attempt(1, at, 200, "", 0.1)]]
+    first, second = (version_of([Card(job, log)], is_stuck=False) for log in logs)
+    assert not is_same(first, second)
+
+
+async def test_queue_is_asked_only_of_a_job_that_has_ended_or_is_quiet(monkeypatch):
+    asked: list[str] = []
+
+    async def attempts(self: EmbeddedQueue, job: Job) -> list[Attempt]:
+        asked.append(job.status)
+        return [Attempt(1, timezone.now(), 200, "", 0.1)]
+
+    monkeypatch.setattr(EmbeddedQueue, "attempts", attempts)
+    old = timezone.now() - timedelta(minutes=1)
+    for status in ("running", "waiting", "succeeded"):
+        await attempts_known(Job(status=status))
+    await attempts_known(Job(status="queued", created_at=old))
+    assert asked == ["succeeded", "queued"]
+    assert await attempts_known(Job(status="succeeded"), drawn=False) == []
+    assert await attempts_known(None) == []
+
+
+async def test_newest_job_alone_has_the_queues_attempts(transactional_db, async_client):
+    for _ in range(2):
+        await async_client.post("/jobs/start")
+    await HandQueue().run()
+    await Job.objects.aupdate(status="succeeded")
+    cards = await cards_of(Job.objects.order_by("-created_at"))
+    assert [len(card.attempts) for card in cards] == [1, 0]
 
 
 def test_job_that_looks_the_same_is_left_out():

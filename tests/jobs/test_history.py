@@ -87,11 +87,19 @@ def test_bars_show_waiting_attempts_and_pauses():
     done = job(status="succeeded", finished_at=after(10))
     drawn = bars(done, [Attempt(1, after(2), 503, "", 1.0), Attempt(2, after(5), 200, "", 5.0)])
     assert [(bar.state, bar.start, bar.width, bar.label) for bar in drawn] == [
-        ("queued", 0, 20, "waited 2.0 s"),
+        ("queued", 0, 20, "waited 2.00 s"),
         ("failed", 20, 10, "attempt 1: HTTP 503 after 1.00 s"),
-        ("queued", 30, 20, "pause 2.0 s"),
+        ("queued", 30, 20, "pause 2.00 s"),
         ("succeeded", 50, 50, "attempt 2: HTTP 200 after 5.00 s"),
     ]
+
+
+def test_bar_has_the_colour_of_its_own_answer_and_not_of_the_job():
+    done = job(status="succeeded", finished_at=after(10))
+    drawn = bars(done, [Attempt(1, after(2), 503, "", 1.0)])
+    assert [bar.state for bar in drawn] == ["queued", "failed"]
+    drawn = bars(job(status="failed"), [Attempt(1, MOMENT, 200, "", 1.0)])
+    assert [bar.state for bar in drawn] == ["succeeded"]
 
 
 def test_every_bar_is_wide_enough_to_be_seen_and_none_leaves_the_track():

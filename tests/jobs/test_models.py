@@ -177,6 +177,23 @@ def test_claim_says_who_works_on_the_job_and_when():
     assert (held.next_attempt_at, held.lease_expires_at) == (None, NOW + LEASE)
 
 
+def test_attempt_that_nobody_told_of_the_hang_up_has_worked_until_the_queue_gave_up():
+    job = make("running", last_attempted_at=NOW, worked_seconds=2)
+    is_saved(job.fail("The queue gave up.", "msg_1", LATER))
+    assert fresh(job).worked_seconds == 4
+
+
+def test_work_is_counted_until_the_moment_of_the_end():
+    job = make("running", last_attempted_at=NOW)
+    is_saved(job.succeed(42, LATER))
+    assert fresh(job).worked_seconds == 2
+
+
+def test_failed_job_that_runs_again_counts_its_work_afresh():
+    assert fresh(claimed(make("failed", worked_seconds=3), attempt=1)).worked_seconds == 0
+    assert fresh(claimed(make("waiting", worked_seconds=3), attempt=2)).worked_seconds == 3
+
+
 def test_each_claim_has_a_token_of_its_own():
     job = make()
     first, second = claimed(job).lease_token, claimed(job, now=NOW + LEASE).lease_token

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from jobs.attempts import Attempt
 from jobs.models import Job
-from jobs.pages import Card, as_json
+from jobs.pages import Card, as_json, duration
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 SOON = timezone.now() + timedelta(hours=1)
@@ -64,7 +64,7 @@ def test_waiting_and_working_are_told_apart():
         finished_at=after(15.6),
         worked_seconds=5.5,
     )
-    assert Card(done).times == "waited 10.1 s, worked 5.5 s"
+    assert Card(done).times == "waited 10.10 s, worked 5.50 s"
 
 
 def test_time_before_a_job_was_due_is_not_waited():
@@ -76,7 +76,7 @@ def test_time_before_a_job_was_due_is_not_waited():
         finished_at=after(66),
         worked_seconds=5.0,
     )
-    assert Card(scheduled).times == "waited 1.0 s, worked 5.0 s"
+    assert Card(scheduled).times == "waited 1.00 s, worked 5.00 s"
 
 
 def test_time_before_a_job_was_published_again_is_not_waited():
@@ -88,12 +88,12 @@ def test_time_before_a_job_was_published_again_is_not_waited():
         finished_at=after(3606),
         worked_seconds=5.0,
     )
-    assert Card(again).times == "waited 1.0 s, worked 5.0 s"
+    assert Card(again).times == "waited 1.00 s, worked 5.00 s"
 
 
 def test_running_job_says_how_long_it_has_waited():
     fields = {"created_at": MOMENT, "started_at": after(2), "last_attempted_at": after(2)}
-    assert Card(job(status="running", **fields)).times == "waited 2.0 s"
+    assert Card(job(status="running", **fields)).times == "waited 2.00 s"
 
 
 def test_job_that_has_not_begun_has_no_times():
@@ -155,3 +155,41 @@ def test_version_changes_with_attempt_status_message_and_refusal():
 
 def test_script_reads_the_return_value():
     assert as_json(job(return_value=5))["return_value"] == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, ""),
+        (0, ""),
+        (0.0004, ""),
+        (0.015, "15 ms"),
+        (0.9996, "1.00 s"),
+        (1.2, "1.20 s"),
+        (61, "61.00 s"),
+    ],
+)
+def test_durations_are_told_in_fitting_units(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_short_times_of_a_job_are_milliseconds_or_left_out():
+    fields = {"created_at": MOMENT, "started_at": after(0.015), "last_attempted_at": after(0.015)}
+    done = job(status="succeeded", finished_at=after(0.043), worked_seconds=0.028, **fields)
+    assert Card(done).times == "waited 15 ms, worked 28 ms"
+    at_once = job(status="succeeded", created_at=MOMENT, started_at=MOMENT, finished_at=MOMENT)
+    assert Card(at_once).times == ""
+
+
+def test_pauses_between_attempts_are_waited():
+    fields = {"created_at": MOMENT, "started_at": after(1), "last_attempted_at": after(8)}
+    failed = job(status="failed", finished_at=after(10), worked_seconds=4, attempts=2, **fields)
+    assert Card(failed).times == "waited 6.00 s, worked 4.00 s"
+
+
+def test_job_that_ran_again_after_its_queue_had_given_up_has_not_waited_meanwhile():
+    fields = {"created_at": MOMENT, "started_at": after(1), "last_attempted_at": after(600)}
+    errors = [{"attempt": 3, "at": after(9).timestamp(), "text": "no", "exception": "E"}]
+    done = job(status="succeeded", finished_at=after(602), worked_seconds=2, attempts=1, **fields)
+    done.errors = errors
+    assert Card(done).times == "worked 2.00 s"

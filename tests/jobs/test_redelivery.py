@@ -7,6 +7,7 @@ from django.test import AsyncClient
 from broker.delivery import Outcome, headers_for
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Message
+from jobs.changes import detail
 from jobs.models import Job
 from jobs.tasks import long_task
 from tests.broker.calls import ask
@@ -47,3 +48,10 @@ async def test_job_whose_dead_letter_is_retried_runs_again(sink, settings):
     await run_until_nothing_is_due()
     await job.arefresh_from_db()
     assert (job.status, job.steps_done) == ("succeeded", 10)
+    assert job.message_id == retried.json["messageId"]
+    shown = await detail(job, job.owner)
+    assert [bar.state for bar in shown["bars"] if bar.label.startswith("attempt")] == [
+        "failed",
+        "succeeded",
+    ]
+    assert ("Last answer", "HTTP 200") in shown["facts"]["Response"]

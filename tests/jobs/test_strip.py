@@ -11,6 +11,7 @@ from django.utils import timezone
 from jobs.attempts import Attempt
 from jobs.interface import new_job
 from jobs.models import Job
+from jobs.pages import Card
 from jobs.strip import Strip, steps_fragment, strip_fragment
 from jobs.tasks import long_task
 
@@ -40,7 +41,12 @@ WAITING = RUNNING | {
     "errors": [FAILED],
     "next_attempt_at": after(60),
 }
-SUCCEEDED = RUNNING | {"status": "succeeded", "steps_done": 10, "finished_at": after(7)}
+SUCCEEDED = RUNNING | {
+    "status": "succeeded",
+    "steps_done": 10,
+    "finished_at": after(7),
+    "worked_seconds": 5.5,
+}
 
 
 def states(job: Job | None, *attempts: Attempt) -> list[str]:
@@ -87,7 +93,72 @@ def test_boxes_say_what_was_measured():
 def test_queues_log_measures_the_request():
     boxes = told(job_that(**SUCCEEDED), Attempt(1, after(0.9), 200, "", 6.25))
     assert (boxes["post"].word, boxes["post"].took) == ("HTTP 200", "6.25 s")
-    assert boxes["queue"].took == "400 ms"
+    assert boxes["queue"].took == "1.00 s"
+
+
+def test_waited_is_the_same_before_and_after_the_end_and_in_the_row():
+    attempt = Attempt(1, after(1.4))
+    runs, done = job_that(**RUNNING), job_that(**SUCCEEDED)
+    settled = attempt._replace(status=200, seconds=5.6)
+    figures = [told(runs)["queue"], told(runs, attempt)["queue"]]
+    figures += [told(done)["queue"], told(done, attempt)["queue"], told(done, settled)["queue"]]
+    assert {queue.took for queue in figures} == {"1.00 s"}
+    assert Card(done).times == "waited 1.00 s, worked 5.50 s"
+
+
+def test_time_before_the_job_was_due_is_not_waited():
+    assert told(job_that(**RUNNING | {"run_after": after(1)}))["queue"].took == "500 ms"
+
+
+def test_success_is_an_answer_with_its_time_before_the_queue_has_settled():
+    for attempts in ([], [Attempt(1, after(1.5))]):
+        post = told(job_that(**SUCCEEDED), *attempts)["post"]
+        assert (post.state, post.word, post.took) == ("succeeded", "HTTP 200", "5.50 s")
+
+
+def test_endpoint_asks_for_another_attempt_only_while_the_job_waits():
+    assert told(job_that(**WAITING))["post"].text == "answered “try again later”"
+    failed = WAITING | {"status": "failed"}
+    assert told(job_that(**failed))["post"].text == ""
+    never = Attempt(1, after(1.5), 489, "HTTP 489", 0.02)
+    assert told(job_that(**failed), never)["post"].word == "HTTP 489"
+
+
+def test_request_that_the_queue_hung_up_on_was_not_answered():
+    errors = [FAILED | {"exception": "jobs.exceptions.CutOff"}]
+    assert told(job_that(**WAITING | {"errors": errors}))["post"].text == "not answered in time"
+
+
+def test_job_that_is_run_again_is_told_of_its_new_message_alone():
+    again = {"attempts": 3, "last_attempted_at": after(-9), "started_at": after(-9)}
+    assert told(job_that(**again))["post"].word == ""
+
+
+def test_delivery_that_came_another_way_is_shown_in_its_own_colour():
+    log = [Attempt(n, after(-30 + n), 503, "HTTP 503", 0.1) for n in (1, 2, 3)]
+    post = told(job_that(**SUCCEEDED), *log)["post"]
+    assert (post.state, post.word, post.text) == ("succeeded", "HTTP 200", "attempt 4:")
+
+
+def test_what_took_no_time_has_none():
+    at_once = SUCCEEDED | {"last_attempted_at": after(7), "steps_done": 1, "steps_total": 1}
+    job = job_that(**at_once | {"messages": [{"id": "msg_1", "at": NOW.timestamp()}]})
+    boxes = told(job)
+    assert (boxes["browser"].word, boxes["browser"].text) == ("published", "")
+    assert (boxes["task"].text, boxes["task"].took) == ("1 of 1 step", "")
+
+
+@pytest.mark.parametrize(
+    ("received", "name", "text"),
+    [
+        ({"headers": {"Upstash-Schedule-Id": "scd_1"}}, "Schedule", "is due"),
+        ({"claims": {"sub": "http://testserver/api/callback"}}, "Queue", "reports the answer"),
+    ],
+)
+def test_first_box_is_the_queue_itself_where_no_form_was_posted(received, name, text):
+    box = Strip(job_that(**RUNNING, received=received)).boxes[0]
+    assert (box.name, box.told.text) == (name, text)
+    assert "Published by" in dict(box.details.facts)
 
 
 def test_retry_walks_back_to_the_queue_with_a_countdown_and_the_reason():
@@ -113,6 +184,8 @@ def test_request_that_was_refused_is_known_from_the_queues_log_alone():
 def test_request_that_nobody_answers_says_why():
     post = told(job_that(), Attempt(1, after(1), None, "connection refused", 0.02))["post"]
     assert (post.word, post.text) == ("no answer", "connection refused")
+    hung_up = Attempt(2, after(1), None, "no answer within 2 s", 2.0)
+    assert told(job_that(), hung_up)["post"].text == "attempt 2:"
 
 
 def test_attempts_at_an_older_message_are_not_shown_of_a_newer_one():
@@ -129,14 +202,20 @@ def test_message_that_the_job_has_heard_of_only_on_arrival_has_no_waiting_time()
 
 def parts_of(fragment: str) -> dict[str, str]:
     """The versions of the parts, by id."""
-    tags = re.findall(r'<(?:span|div|p) id="(way-\w+-?\w*)"[^>]*?data-version="(\w*)"', fragment)
+    tags = re.findall(r'<(?:span|div|p) id="(way-\w+-?\w*)"[^>]*?data-version="([\w-]*)"', fragment)
     return dict(tags)
 
 
 def test_fragment_is_parts_that_are_swapped_one_by_one():
     fragment = strip_fragment(job_that(**RUNNING))
     parts = parts_of(fragment)
-    assert {"way-queue-head", "way-post-facts", "way-task-code", "way-back"} <= set(parts)
+    assert {
+        "way-browser-name",
+        "way-queue-head",
+        "way-post-facts",
+        "way-task-code",
+        "way-back",
+    } <= set(parts)
     assert fragment.count('hx-swap-oob="true"') == len(parts) + 1  # the list of steps
     assert "<details" not in fragment
 

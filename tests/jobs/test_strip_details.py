@@ -4,6 +4,7 @@ from typing import Any
 
 from jobs import views
 from jobs.attempts import Attempt
+from jobs.example_job import example_job
 from jobs.interface import new_job
 from jobs.models import Job
 from jobs.strip_details import details_of
@@ -11,12 +12,12 @@ from jobs.tasks import long_task
 from tests.jobs.test_strip import BEGUN, NOW, job_that
 
 
-def facts(key: str, job: Job | None, *attempts: Attempt) -> dict[str, Any]:
+def facts(key: str, job: Job, *attempts: Attempt) -> dict[str, Any]:
     return dict(details_of(key, job, attempts, None).facts)
 
 
 def files(key: str, job: Job | None = None) -> list[str]:
-    return [excerpt.file for excerpt in details_of(key, job, [], None).excerpts]
+    return [excerpt.file for excerpt in details_of(key, job or example_job(), [], None).excerpts]
 
 
 def test_browser_box_has_the_form_and_its_answer():

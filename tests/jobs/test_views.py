@@ -268,6 +268,28 @@ def test_page_is_told_of_the_jobs_that_have_changed_and_of_no_other(client, make
     assert client.get("/jobs/changes", {"since": news["Live-Version"]}).status_code == 204
 
 
+async def test_home_shows_the_answer_after_a_reload_and_to_a_page_that_is_open(
+    async_client, transactional_db
+):
+    await async_client.post("/jobs/start")
+    job, ended = await Job.objects.aget(), timezone.now()
+    await Message.objects.aupdate(state="ACTIVE")
+    await Job.objects.aupdate(status="failed", attempts=1, last_attempted_at=ended, error="no")
+    open_page = version_in((await async_client.get("/")).text)
+    assert (await async_client.get("/jobs/changes", {"since": open_page})).status_code == 204
+    log = [("ACTIVE", None), ("ERROR", 489)]
+    for state, status in log:
+        time = round(ended.timestamp() * 1000) + (status is not None) * 20
+        event = {"message": await Message.objects.aget(), "state": state, "time": time}
+        await Event.objects.acreate(**event, response_status=status)
+    news = await async_client.get("/jobs/changes", {"since": open_page})
+    for page in (news, await async_client.get("/")):
+        head = page.text.partition('id="way-post-head"')[2].partition("<time")[0]
+        assert "HTTP 489" in head
+        assert "20 ms" in head
+    assert job.id in news.text
+
+
 def test_job_of_another_tab_arrives_at_the_top_of_the_list(client, make):
     version = version_in(client.get("/").text)
     job = make()
@@ -358,7 +380,7 @@ def test_succeeded_job_says_how_long_it_waited_and_worked(client, make):
     moments = {"created_at": now - timedelta(seconds=15), "finished_at": now}
     started_at = now - timedelta(seconds=5)
     job = make(status="succeeded", started_at=started_at, worked_seconds=5, **moments)
-    assert "waited 10.0 s, worked 5.0 s" in words_of(client, job)
+    assert "waited 10.00 s, worked 5.00 s" in words_of(client, job)
 
 
 def test_failed_job_says_why(client, make):

@@ -131,3 +131,13 @@ async def test_long_or_binary_answer_is_cut_and_made_readable(job, deliver, repo
 async def test_page_shows_no_other_visitors_callbacks(async_client, job, deliver, report):
     await deliver("/api/callback", report)
     assert "attempt 1 was answered" not in (await async_client.get("/callback")).text
+
+
+async def test_both_ways_have_their_answers_after_a_reload(async_client, transactional_db):
+    await start(async_client)
+    queue = HandQueue()
+    await queue.run()
+    await queue.run()
+    page = (await async_client.get("/callback")).text
+    assert page.count("HTTP 200</strong>") == 2
+    assert "reports the answer" in page

@@ -108,6 +108,19 @@ async def test_endpoint_that_answers_489_ends_the_job_at_once(deliver, lab_job):
     assert job.status == "failed"
 
 
+async def test_task_that_hangs_gives_its_job_back_although_nobody_ends_it(deliver, lab_job):
+    job = await lab_job("endpoint-hangs")
+    assert await run_once(deliver, job) == 503
+    assert (job.status, job.error) == ("waiting", "step 2: the queue hung up")
+    assert job.errors[0]["exception"] == "jobs.exceptions.CutOff"
+
+
+def test_endpoint_that_hangs_is_waited_for_and_tried_again(either: Site):
+    visitor = Experimenter(either.url).start("endpoint-hangs")
+    assert visitor.until("waiting")["error"] == "step 2: the delivery was cut off"
+    assert visitor.until("failed")["attempts"] == 3
+
+
 async def test_bug_is_kept_with_its_traceback(deliver, lab_job):
     job = await lab_job("endpoint-fails")
     assert await run_once(deliver, job) == 503

@@ -11,6 +11,7 @@ from jobs.signatures import SignatureError, verify
 from recipes.lab_trials import FORGERS_KEY, claims_for, take_back
 from tests.recipes.test_lab import Experimenter
 
+BUTTONS = ["Deliver the same message again", "Forge a signature", "Retry the dead letter"]
 URL, BODY, KEY = "http://testserver/api/long-task", b'{"job_id": "1"}', "sig_" + "k" * 28
 
 
@@ -28,7 +29,15 @@ def test_finished_job_thanks_for_its_message_and_refuses_a_forgery(either: Site)
     assert f"nothing to do job={visitor.job_id}" in log
     assert "refused a message" in log
     assert "signed with none of our keys" in log
-    assert "There is no dead letter of this message." in visitor.try_on_job("retry")
+    assert "This message has no dead letter." in visitor.try_on_job("retry")
+
+
+def test_message_that_comes_again_is_told_by_what_it_has_done(either: Site):
+    visitor = Experimenter(either.url).start("endpoint-refuses")
+    visitor.until("failed")
+    assert "The job had failed, so it ran again" in visitor.try_on_job("deliver")
+    assert visitor.job()["status"] == "succeeded"
+    assert "The job had succeeded, so nothing was done." in visitor.try_on_job("deliver")
 
 
 def test_without_a_script_the_outcome_has_a_page_of_its_own(either: Site):
@@ -81,8 +90,28 @@ def test_only_its_owner_tries_something_on_a_job(started, trial):
 
 
 def test_buttons_are_shown_to_the_owner_only(client, started):
+    Job.objects.update(status="succeeded", attempts=1)
     assert "Forge a signature" in client.get(f"/jobs/{started.id}").text
     assert "Forge a signature" not in Client().get(f"/jobs/{started.id}").text
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "shown"),
+    [
+        ("queued", 0, []),
+        ("running", 1, []),
+        ("cancelled", 0, []),
+        ("succeeded", 1, ["Deliver the same message again", "Forge a signature"]),
+        ("failed", 0, ["Retry the dead letter"]),
+        ("failed", 1, BUTTONS),
+    ],
+)
+def test_button_is_there_only_while_it_can_do_something(client, started, status, attempts, shown):
+    Job.objects.update(status=status, attempts=attempts)
+    page = client.get(f"/jobs/{started.id}").text
+    assert [button for button in BUTTONS if button in page] == shown
+    news = client.get(f"/jobs/{started.id}/changes").text
+    assert [button for button in BUTTONS if button in news] == shown
 
 
 def test_page_without_an_outcome_leads_to_the_job(client, started):

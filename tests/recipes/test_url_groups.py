@@ -132,3 +132,12 @@ async def test_group_with_other_endpoints_besides_is_no_problem(
     hosted.answer(200, "{}")
     hosted.answer(200, [*SENT, {"messageId": "msg_other", "url": "https://other.example.com/"}])
     assert len(await order(async_client)) == 3
+
+
+async def test_each_way_has_its_answer_after_a_reload(async_client, transactional_db):
+    await order(async_client)
+    queue = HandQueue()
+    await queue.run()
+    page = (await async_client.get("/url-group")).text
+    assert page.count("HTTP 200</strong>") == 2
+    assert "answered “try again later”" in page
