@@ -16,7 +16,7 @@ from jobs.attempts import Attempt
 from jobs.exceptions import PublishError
 from jobs.interface import letter_for, task_of
 from jobs.models import Job
-from jobs.pages import due_at, duration, moment
+from jobs.pages import due_at, duration, message_link, moment
 from jobs.retries import retry_delay
 
 MOST_DELAYS = 5
@@ -157,7 +157,7 @@ def response_facts(job: Job, attempts: Sequence[Attempt]) -> Facts:
 def meta(job: Job) -> Facts:
     """What the job is."""
     facts: Facts = [("Id", job.id), ("Task", job.task), ("Queue", job.backend)]
-    facts += [("Message", message["id"]) for message in job.messages]
+    facts += [("Message", message_link(message["id"])) for message in job.messages]
     if names := list(dict.fromkeys(job.workers)):
         facts.append(("Worker" if len(names) == 1 else "Workers", ", ".join(names)))
     return facts

@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
+from django.conf import settings
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from jobs.attempts import Attempt
 from jobs.models import Job
@@ -118,6 +121,14 @@ def is_quiet(job: Job) -> bool:
 
 def moment(record: dict[str, Any]) -> datetime:
     return datetime.fromtimestamp(record["at"], UTC)
+
+
+def message_link(message_id: str) -> str:
+    """A message's id; a link to the queue's page of it, where the site shows that."""
+    if not (settings.CONSOLE_OPEN or settings.CONSOLE_PASSWORD):
+        return message_id
+    url = reverse("console_message", args=[message_id])
+    return format_html('<a href="{}">{}</a>', url, message_id)
 
 
 def as_json(job: Job) -> dict[str, Any]:

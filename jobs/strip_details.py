@@ -20,6 +20,7 @@ from jobs.exceptions import PublishError
 from jobs.excerpts import Excerpt, excerpt
 from jobs.interface import JobTask, letter_for, task_of
 from jobs.models import Job
+from jobs.pages import message_link
 from jobs.publishers import publisher_of
 from jobs.receiving import receive
 from jobs.signatures import verify
@@ -83,7 +84,9 @@ def path_to(view: Source) -> str:
 
 def queue_details(job: Job, attempts: Sequence[Attempt]) -> Details:
     """The message with its headers, and what the queue's log says of it."""
-    facts: Facts = [("Message", job.message_id or "none yet")]
+    is_example = job._state.adding
+    message = job.message_id if is_example or not job.message_id else message_link(job.message_id)
+    facts: Facts = [("Message", message or "none yet")]
     texts: list[tuple[str, str]] = []
     try:
         letter = letter_for(job, task_of(job))

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from jobs.attempts import Attempt
 from jobs.models import Job
-from jobs.pages import Card, as_json, duration
+from jobs.pages import Card, as_json, duration, message_link
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 SOON = timezone.now() + timedelta(hours=1)
@@ -193,3 +193,10 @@ def test_job_that_ran_again_after_its_queue_had_given_up_has_not_waited_meanwhil
     done = job(status="succeeded", finished_at=after(602), worked_seconds=2, attempts=1, **fields)
     done.errors = errors
     assert Card(done).times == "worked 2.00 s"
+
+
+def test_message_is_a_link_where_the_queues_pages_are_shown(settings):
+    settings.CONSOLE_OPEN, settings.CONSOLE_PASSWORD = False, ""
+    assert message_link("msg_1<") == "msg_1<"
+    settings.CONSOLE_PASSWORD = "sesame"
+    assert message_link("msg_1<") == '<a href="/queue/messages/msg_1%3C">msg_1&lt;</a>'
