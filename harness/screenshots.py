@@ -83,6 +83,10 @@ BUTTONS = {
 }
 
 
+# Pages whose job ends soon enough to be shown with its result.
+ENDING = {"email", "image", "callback"}
+
+
 def press(page: Page, name: str) -> str:
     """Press the page's button and wait for a state to be seen; or say what is missing."""
     if name not in BUTTONS:
@@ -95,6 +99,8 @@ def press(page: Page, name: str) -> str:
     button.click()
     try:
         page.locator("main .pill").first.wait_for(timeout=15_000)
+        if name in ENDING:
+            page.locator("#jobs .succeeded").first.wait_for(timeout=30_000)
     except NoneCame:
         return f"{name} shows no state after {BUTTONS[name]!r}"
     return ""
@@ -128,6 +134,8 @@ def take_page(browser: Browser, url: str, cookies: Any, name: str, folder: Path)
         page.goto(url)
         if theme == THEMES[0] and (problem := press(page, name)):
             missing.append(problem)
+        if page.locator("#caught").count():
+            page.locator("#caught ol").wait_for(state="attached")
         files.append(folder / f"{name}-{theme}.png")
         page.screenshot(path=files[-1])
         context.close()
