@@ -37,8 +37,13 @@ def test_interrupted_benchmark_leaves_no_process_behind(number):
         children = psutil.Process(program.pid).children(recursive=True)
         return children if any(map(is_gunicorn, children)) else []
 
+    def heed_ctrl_c() -> None:
+        """A shell's background jobs ignore SIGINT, and so would what they start."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    quiet = subprocess.DEVNULL
     with subprocess.Popen(
-        COMMAND, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        COMMAND, cwd=ROOT, stdout=quiet, stderr=quiet, preexec_fn=heed_ctrl_c
     ) as program:
         started = eventually(family, seconds=60, what="the server's start")
         program.send_signal(number)

@@ -44,7 +44,14 @@ HARM = """() => {
 TOO_WIDE = """() => [...document.querySelectorAll("main *")].filter((element) => {
   const scrolls = element.closest("pre, .diagram, [data-scrolls], table");
   const box = element.getBoundingClientRect();
-  return !scrolls && box.width && box.right > innerWidth + 1;
+  return !scrolls && box.width && box.right > innerWidth + 1 && !isCutOff(element);
+
+  function isCutOff(part) {
+    const outer = part.parentElement;
+    const ends = getComputedStyle(outer).overflowX === "hidden";
+    if (ends && outer.getBoundingClientRect().right <= innerWidth + 1) return true;
+    return outer.tagName !== "MAIN" && isCutOff(outer);
+  }
 }).slice(0, 5).map((element) => element.outerHTML.slice(0, 200))"""
 
 

@@ -48,7 +48,7 @@ def test_what_is_no_image_gets_a_sentence(browse: Browse, still: Site):
     browse.expect("415 (")
     page = browse(f"{still.url}/image")
     upload(page, b"just a text")
-    expect(page.get_by_role("alert")).to_contain_text("photo.jpg is not an image")
+    expect(page.get_by_role("alert")).to_contain_text("photo.jpg is not a JPEG")
 
 
 def test_image_that_is_too_large_gets_a_sentence(browse: Browse, still: Site, tmp_path: Path):
