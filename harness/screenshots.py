@@ -142,8 +142,8 @@ def take_page(browser: Browser, url: str, cookies: Any, name: str, folder: Path)
     return Taken(files, missing)
 
 
-def take(folder: Path) -> Taken:
-    """Take every screenshot."""
+def take(folder: Path, only: list[str]) -> Taken:
+    """Take the README's screenshot, and those of every page or of some."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory() as data,
@@ -161,6 +161,8 @@ def take(folder: Path) -> Taken:
         pages = pages_of(visitor)
         taken = Taken([home], [f"{name} is no page" for name in sorted(url_names() - pages.keys())])
         for name, path in pages.items():
+            if only and name not in only:
+                continue
             files, missing = take_page(browser, running.url + path, cookies, name, folder)
             taken = Taken([*taken.files, *files], [*taken.missing, *missing])
         browser.close()
@@ -170,12 +172,13 @@ def take(folder: Path) -> Taken:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    folder = parser.parse_args().folder
+    parser.add_argument("--only", nargs="*", default=[], help="names of URLs, such as email")
+    options = parser.parse_args()
     os.environ |= {"DJANGO_SETTINGS_MODULE": "jobsite.settings", "DEBUG": "1"}
     import django
 
     django.setup()
-    taken = take(folder)
+    taken = take(options.folder, options.only)
     for line in [*taken.files, *taken.missing]:
         print(line)
 
