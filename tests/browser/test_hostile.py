@@ -114,7 +114,7 @@ def fail(running: Site, visitor: Visitor) -> None:
 
 
 def submit(running: Site, visitor: Visitor) -> None:
-    """What a visitor types into the forms of the examples, and the name of the file he uploads."""
+    """What a visitor types into the forms of the examples, and the name of an uploaded file."""
     users = [HOSTILE, f"{SCRIPT}@example.com", f"{LONG[:240]}@example.com", "ada@example.com"]
     form = {"csrfmiddlewaretoken": visitor.token}
     picture = (ROOT / "docs/screenshots/home.png").read_bytes()
