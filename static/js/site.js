@@ -66,12 +66,13 @@
 
   function answered(event) {
     if (event.detail.successful) back();
-    if (event.detail.elt.matches?.("form")) {
-      // Disabling a button takes its focus away; give it back where nothing else took it.
+    const form = event.detail.requestConfig.elt; // detail.elt is what is left of it in the page
+    if (form.matches("form")) {
+      // Disabling a button takes its focus away; give it back where nothing else took it, or to
+      // the button that has come in its place.
       setTimeout(() => {
-        if (document.activeElement === document.body) {
-          event.detail.elt.querySelector("button")?.focus();
-        }
+        const part = form.isConnected ? form : document.getElementById(form.closest("[id]")?.id);
+        if (document.activeElement === document.body) part?.querySelector("button")?.focus();
       });
     }
   }

@@ -79,6 +79,16 @@ def test_focus_on_a_link_survives_what_is_new(browse: Browse, still: Site):
     expect(link).to_be_focused()
 
 
+def test_focus_goes_to_the_button_that_takes_the_place_of_another(browse: Browse, still: Site):
+    page = browse(still.url)
+    job_id = start_job(page)
+    actions = page.locator(f"#actions-{job_id}")
+    actions.get_by_role("button", name="Cancel").press("Enter")
+    expect(actions.get_by_role("button", name="Run again")).to_be_focused()
+    actions.get_by_role("button", name="Run again").press("Enter")
+    expect(actions.get_by_role("button", name="Cancel")).to_be_focused()
+
+
 def test_start_is_announced_in_the_region_that_was_there_before(browse: Browse, still: Site):
     page = browse(still.url)
     region = page.get_by_role("status").element_handle()
