@@ -76,9 +76,10 @@ async def kept_by(owner: str, now: datetime) -> list[Kept]:
 
 
 async def start(owner: str, cron: str, target_url: str, now: datetime) -> bool:
-    """Make a schedule for a visitor; False if there are three. CronError or PublishError if it fails.
+    """Make a schedule for a visitor; False if there are three already.
 
-    Schedules that were left alone for a day make room first, whoever's they are.
+    CronError or PublishError if it fails. Schedules that were left alone for a day make room
+    first, whoever's they are.
     """
     cron = read(cron, now).cron
     await end_old(PREFIX, now)
