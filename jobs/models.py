@@ -216,18 +216,14 @@ class Job(models.Model):
         values = {"error": error, "errors": errors, "finished_at": now}
         return self.end_attempt(Status.FAILED, **values)
 
-    def fail(self, failure: "Failure", now: datetime) -> Transition | None:
+    def fail(self, error: str, message_id: str, now: datetime) -> Transition | None:
         """Any state that has not ended to failed: the queue has given up on the message.
 
-        A job that noted its own reason keeps it. One that has a newer message, or makes a newer
-        attempt, goes on.
+        A job that noted its own reason keeps it. One that has a newer message goes on.
         """
-        is_newer = self.status == Status.RUNNING and self.attempts > failure.attempts
-        older = [message["id"] for message in self.messages[:-1]]
-        if self.has_ended or is_newer or failure.message_id in older:
+        if self.has_ended or message_id in [message["id"] for message in self.messages[:-1]]:
             return None
-        error = self.error or failure.error
-        values = {"error": error, "finished_at": now, "next_attempt_at": None}
+        values = {"error": self.error or error, "finished_at": now, "next_attempt_at": None}
         if self.status == Status.RUNNING:  # nobody has told the attempt that the queue hung up
             return self.end_attempt(Status.FAILED, **values)
         return self.move(self.status, Status.FAILED, **values)
@@ -267,21 +263,25 @@ def claim_jobs(arrivals: list[Arrival]) -> list[Job | Refusal]:
 
 
 class Failure(NamedTuple):
-    """The queue has given up on a job's message, after so many attempts."""
+    """The queue has given up on a job's message."""
 
     job_id: str
     message_id: str
     error: str
-    attempts: int
 
 
 def fail_jobs(failures: list[Failure]) -> list[Job | None]:
     """End the jobs of messages that no attempt could deliver; None where there is nothing to do."""
     jobs = locked_jobs(failure.job_id for failure in failures)
-    now = timezone.now()
-    ends = [jobs[f.job_id].fail(f, now) if f.job_id in jobs else None for f in failures]
-    saved = zip(failures, save_transitions(ends), strict=True)
-    return [jobs[failure.job_id] if ended else None for failure, ended in saved]
+    transitions = [
+        jobs[job_id].fail(error, message_id, timezone.now()) if job_id in jobs else None
+        for job_id, message_id, error in failures
+    ]
+    saved = save_transitions(transitions)
+    return [
+        jobs[failure.job_id] if ended else None
+        for failure, ended in zip(failures, saved, strict=True)
+    ]
 
 
 def store_jobs(jobs: list[Job]) -> list[bool]:

@@ -238,7 +238,7 @@ async def job_failed(request: HttpRequest, delivery: Delivery) -> JsonResponse:
         return never("the body must be a failure callback for a task's message")
     job_id = payload.get("job_id") or Job.id_for_message(message_id)
     error = f"The queue gave up after {attempts} attempts; the last one got {answer}."
-    job = await writer.write(fail_jobs, Failure(job_id, message_id, error, attempts))
+    job = await writer.write(fail_jobs, Failure(job_id, message_id, error))
     logger.warning("job failed", extra={"job": job_id, "ended": job is not None})
     if job:
         with suppress(TaskException):  # the task may have been removed meanwhile

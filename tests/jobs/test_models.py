@@ -64,10 +64,6 @@ def row(job: Job) -> dict[str, object]:
     return Job.objects.filter(id=job.id).values().get()
 
 
-def gave_up(message_id: str, attempts: int = 4) -> Failure:
-    return Failure("", message_id, "The queue gave up.", attempts)
-
-
 ARROWS: dict[str, Callable[[Job], Transition | Refusal | None]] = {
     "publish": lambda job: job.publish("msg_2", NOW),
     "refuse": lambda job: job.refuse("no route"),
@@ -77,7 +73,7 @@ ARROWS: dict[str, Callable[[Job], Transition | Refusal | None]] = {
     "succeed": lambda job: job.succeed(42, NOW),
     "wait": lambda job: job.wait("HTTP 500", ERRORS, LATER),
     "give_up": lambda job: job.give_up("no such target", ERRORS, NOW),
-    "fail": lambda job: job.fail(gave_up("msg_1"), NOW),
+    "fail": lambda job: job.fail("The queue gave up.", "msg_1", NOW),
     "cancel": lambda job: job.cancel(NOW),
 }
 SAME = "where it was"
@@ -183,7 +179,7 @@ def test_claim_says_who_works_on_the_job_and_when():
 
 def test_attempt_that_nobody_told_of_the_hang_up_has_worked_until_the_queue_gave_up():
     job = make("running", last_attempted_at=NOW, worked_seconds=2)
-    is_saved(job.fail(gave_up("msg_1"), LATER))
+    is_saved(job.fail("The queue gave up.", "msg_1", LATER))
     assert fresh(job).worked_seconds == 4
 
 
@@ -332,7 +328,7 @@ def test_task_that_gives_up_fails_its_job():
 
 def test_queue_that_gives_up_fails_a_job_with_its_reason():
     job = make("waiting", next_attempt_at=LATER)
-    is_saved(job.fail(gave_up("msg_1"), NOW))
+    is_saved(job.fail("The queue gave up.", "msg_1", NOW))
     failed = fresh(job)
     assert (failed.error, failed.finished_at) == ("The queue gave up.", NOW)
     assert failed.next_attempt_at is None
@@ -340,33 +336,26 @@ def test_queue_that_gives_up_fails_a_job_with_its_reason():
 
 def test_failed_job_keeps_the_reason_that_it_noted_itself():
     job = make("waiting", error="step 4: HTTP 500")
-    is_saved(job.fail(gave_up("msg_1"), NOW))
+    is_saved(job.fail("The queue gave up.", "msg_1", NOW))
     assert fresh(job).error == "step 4: HTTP 500"
 
 
 def test_job_that_the_queue_has_given_up_can_note_nothing_more():
     held = claimed(make())
-    is_saved(fresh(held).fail(gave_up("msg_1"), NOW))
+    is_saved(fresh(held).fail("The queue gave up.", "msg_1", NOW))
     assert not is_saved(held.note("HTTP 200", NOW))
     assert fresh(held).steps_done == 0
 
 
 def test_end_of_an_earlier_message_is_ignored():
     job = make(messages=[MESSAGE, {"id": "msg_2", "at": 1_700_000_001.5}])
-    assert job.fail(gave_up("msg_1"), NOW) is None
-    assert job.fail(gave_up("msg_2"), NOW)
-
-
-def test_end_of_earlier_attempts_does_not_end_a_newer_one():
-    """The message was delivered again by hand before the queue had told of its end."""
-    held = claimed(make(), attempt=5)
-    assert held.fail(gave_up("msg_1", attempts=4), NOW) is None
-    assert held.fail(gave_up("msg_1", attempts=5), NOW)
+    assert job.fail("The queue gave up.", "msg_1", NOW) is None
+    assert job.fail("The queue gave up.", "msg_2", NOW)
 
 
 def test_end_of_a_message_whose_id_was_never_learned_fails_the_job():
     job = make("not_sent", messages=[])
-    assert is_saved(job.fail(gave_up("msg_1"), NOW))
+    assert is_saved(job.fail("The queue gave up.", "msg_1", NOW))
 
 
 def test_cancelled_job_has_ended_and_expects_no_attempt():
@@ -394,21 +383,21 @@ def test_of_two_claims_in_one_batch_the_first_gets_the_job():
 
 def test_jobs_of_a_batch_fail_each_for_its_own():
     jobs = [make(), make("succeeded"), make("waiting", error="HTTP 500"), Job(id="0" * 32)]
-    failed = fail_jobs([Failure(job.id, "msg_1", "The queue gave up.", 4) for job in jobs])
+    failed = fail_jobs([Failure(job.id, "msg_1", "The queue gave up.") for job in jobs])
     assert [job and job.id for job in failed] == [jobs[0].id, None, jobs[2].id, None]
     assert [fresh(job).status for job in jobs[:3]] == ["failed", "succeeded", "failed"]
 
 
 def test_failure_that_is_reported_twice_in_a_batch_counts_once():
     job = make()
-    first, second = fail_jobs([Failure(job.id, "msg_1", "The queue gave up.", 4)] * 2)
+    first, second = fail_jobs([Failure(job.id, "msg_1", "The queue gave up.")] * 2)
     assert first
     assert second is None
 
 
 def test_transitions_of_mixed_shape_are_saved_each_for_its_own():
     first, second, third, fourth, fifth = (claimed(make()) for _ in range(5))
-    is_saved(fresh(fifth).fail(gave_up("msg_1"), NOW))
+    is_saved(fresh(fifth).fail("The queue gave up.", "msg_1", NOW))
     transitions = [
         first.note("HTTP 200", NOW),
         None,
