@@ -156,6 +156,25 @@ def test_new_bin_is_made_and_listed(browse: Browse, still: Site):
     expect(page.locator(".bins")).to_contain_text(name)
 
 
+def test_request_that_was_chosen_last_is_shown_whatever_comes_last(browse: Browse, own: Caught):
+    browse.expect("htmx:afterRequest", "htmx:sendAbort")  # which htmx logs
+    for word in ("one", "two", "three"):
+        own.send(word, data=word)
+    page, held = browse(own.url), []
+    expect(rows(page)).to_have_count(3)
+    slow = rows(page).nth(1).get_by_role("link")
+    page.route(f"**{slow.get_attribute('hx-get')}", lambda route: held.append(route))
+    slow.click()
+    page.wait_for_function("() => document.querySelector('.htmx-request') !== null")
+    rows(page).nth(2).get_by_role("link").click()
+    expect(page.get_by_label("Body")).to_have_text("one")
+    for route in held:
+        route.continue_()
+    expect(rows(page).nth(2).get_by_role("link")).to_have_attribute("aria-current", "true")
+    expect(page.get_by_label("Body")).to_have_text("one")
+    expect(page.locator("#offline")).to_be_hidden()
+
+
 @pytest.mark.parametrize("width", [320, 1280])
 def test_hostile_requests_are_only_text(browse: Browse, own: Caught, width: int):
     """The browser complains about any script; none runs, and nothing is wider than the page."""

@@ -5,6 +5,7 @@ import pytest
 from django.test import Client
 
 from harness.processes import Site
+from harness.waiting import eventually
 from jobs.exceptions import Refused
 from jobs.models import Job
 from jobs.signatures import SignatureError, verify
@@ -35,6 +36,9 @@ def test_finished_job_thanks_for_its_message_and_refuses_a_forgery(either: Site)
 def test_message_that_comes_again_is_told_by_what_it_has_done(either: Site):
     visitor = Experimenter(either.url).start("endpoint-refuses")
     visitor.until("failed")
+    # The queue tells of the end as well, and must not do so while the job runs again.
+    told = f"job failed job={visitor.job_id}"
+    eventually(lambda: told in either.log.read_text(), what="the failure callback")
     assert "The job had failed, so it ran again" in visitor.try_on_job("deliver")
     assert visitor.job()["status"] == "succeeded"
     assert "The job had succeeded, so nothing was done." in visitor.try_on_job("deliver")
