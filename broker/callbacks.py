@@ -14,7 +14,7 @@ from django.conf import settings
 
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Message
-from broker.options import read_fields
+from broker.options import read_fields, text
 
 
 def of_attempt(message: Message, outcome: Outcome, now: int) -> list[Message]:
@@ -41,7 +41,8 @@ def callback(
 
     It contains the body and headers of the other one, so if those are redacted, so is this.
     """
-    retries = int(*options.get("upstash-retries", [source.max_retries]))
+    asked = text(options, "upstash-retries")
+    retries = int(asked) if asked else source.max_retries
     given = options | {
         "upstash-retries": [str(min(retries, settings.BROKER_RETRIES))],
         "content-type": ["application/json"],
@@ -53,12 +54,18 @@ def callback(
         **fields,
         account=source.account,
         caller_ip=source.caller_ip,
-        body=json.dumps(content).encode(),
+        body=compact(content),
         due_at=now,
     )
     if source.queue_name:
         message.queue_name, message.slot = source.queue_name, source.slot
     return message
+
+
+def compact(content: dict[str, Any]) -> bytes:
+    """JSON as JavaScript writes it: some receivers write it again before they verify it."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")
 
 
 def report(message: Message, outcome: Outcome) -> dict[str, Any]:

@@ -42,6 +42,8 @@ PULSE_MS = 2000
 # What is in flight at a stop may take this long; Heroku and Render kill after 30 s.
 GRACE_SECONDS = 25.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
+# After so many failures that are not the database's, a message becomes a dead letter.
+SETTLING_TRIES = 3
 NEVER = 2**63
 
 
@@ -173,19 +175,26 @@ class Dispatcher:
     async def settle(self, message: Message, outcome: Outcome) -> None:
         """Write down the outcome of an attempt, trying until the database accepts it.
 
-        If it is the response that cannot be stored, store its status alone.
+        If it is the response that cannot be stored, store its status alone. If something else
+        goes wrong each time, give up: the message becomes a dead letter with that as its reason.
         """
-        now = self.clock()
+        settlement, failures = Settlement(message, outcome, self.clock()), 0
+        extra = {"message_id": message.message_id}
         while True:
             try:
-                await writer.write(settle_all, Settlement(message, outcome, now))
+                await writer.write(settle_all, settlement)
                 break
-            except Exception as error:
-                extra = {"message_id": message.message_id}
+            except OperationalError:
                 logger.exception("settling failed, trying again", extra=extra)
-                if not isinstance(error, OperationalError):
-                    outcome = outcome._replace(header={}, body=b"")
-                await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+            except Exception as error:
+                failures += 1
+                logger.exception("settling failed, trying again", extra=extra)
+                outcome = outcome._replace(header={}, body=b"")
+                if given_up := failures >= SETTLING_TRIES:
+                    reason = f"cannot be settled: {type(error).__name__}: {error}"[:1000]
+                    outcome = outcome._replace(error=reason)
+                settlement = settlement._replace(outcome=outcome, given_up=given_up)
+            await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
 
     async def run_once(self) -> int:
         """Deliver what is due now, wait for it, and return how many messages. For tests."""

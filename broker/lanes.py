@@ -54,7 +54,7 @@ def locked_for[A, R](
     return lambda write: LockedWrite(write, lock_if_laned)
 
 
-def enter(messages: Iterable[Message]) -> None:
+def enter(messages: Iterable[Message], has_quota: bool = True) -> None:
     """Put new messages into their lanes, before they are stored; create lanes that are missing.
 
     A delayed message joins its lane when its time has come.
@@ -63,7 +63,7 @@ def enter(messages: Iterable[Message]) -> None:
     if not laned:
         return
     lock()
-    make_lanes(laned)
+    make_lanes(laned, has_quota)
     for message in laned:
         message.in_lanes = 1
     ready = [message for message in laned if message.not_before <= message.created_at]
@@ -80,8 +80,11 @@ def first_lane(queue_name: str | None, flow_control_key: str | None) -> str:
     return f"{Queue.kind}:{queue_name}" if queue_name else f"{FlowControl.kind}:{flow_control_key}"
 
 
-def make_lanes(messages: list[Message]) -> None:
-    """Create queues and keys that are missing; a key gets the limits of the latest message."""
+def make_lanes(messages: list[Message], has_quota: bool) -> None:
+    """Create queues and keys that are missing; a key gets the limits of the latest message.
+
+    LimitReached if an account has more queues than its quota, if it `has_quota` here.
+    """
     queues = dict.fromkeys((m.account, m.queue_name) for m in messages if m.queue_name)
     if queues:
         made = insert_all([Queue(account=a, name=name) for a, name in queues], key="id")
@@ -91,7 +94,9 @@ def make_lanes(messages: list[Message]) -> None:
             " AND broker_queue.name = v.name AND deleted",
             list(queues),
         )
-        for account in {account for account, _ in queues} if made or revived else ():
+        for account in (
+            {account for account, _ in queues} if has_quota and (made or revived) else ()
+        ):
             if (
                 Queue.objects.filter(account=account, deleted=False).count()
                 > settings.BROKER_QUEUES

@@ -20,15 +20,22 @@ logger = logging.getLogger(__name__)
 
 
 class Settlement(NamedTuple):
-    """An attempt that has ended, to be written down."""
+    """An attempt that has ended, to be written down.
+
+    `given_up`: this could not be written down. The message fails, with the outcome's error as
+    the reason, and nobody is called back.
+    """
 
     message: Message
     outcome: Outcome
     now: int
+    given_up: bool = False
 
     def next_state(self) -> tuple[State, int]:
         """Return DELIVERED, FAILED or RETRY, and for RETRY when to try again (unix ms)."""
-        message, outcome, now = self
+        message, outcome, now, given_up = self
+        if given_up:
+            return State.FAILED, now
         if outcome.accepted:
             return State.DELIVERED, now
         if outcome.hopeless or message.retried >= message.max_retries:
@@ -49,11 +56,14 @@ def settle_all(settlements: list[Settlement]) -> list[bool]:
             events += events_of(settlement, state, due_at)
     insert_all(events)
     failed = [done for done in settled if moved[done.message.pk] == State.FAILED]
-    reports = [report for done in settled for report in callbacks.of_attempt(*done)]
-    for letter, (message, outcome, now) in zip(make_dead_letters(failed), failed, strict=True):
-        reports += callbacks.of_failure(message, outcome, letter, now)
+    reports = []
+    for message, outcome, now, given_up in settled:
+        reports += [] if given_up else callbacks.of_attempt(message, outcome, now)
+    for letter, done in zip(make_dead_letters(failed), failed, strict=True):
+        if not done.given_up:
+            reports += callbacks.of_failure(done.message, done.outcome, letter, done.now)
     if reports:
-        store(reports)
+        store(reports, by_house=True)
     laned = [done.message for done in settled if done.message.has_lane]
     if laned:
         lanes.mark_due(laned, settlements[-1].now)
@@ -88,7 +98,7 @@ def move(settlements: list[Settlement], next_states: list[tuple[State, int]]) ->
                 due_at,
                 kept_until(state, now),
             )
-            for (message, _, now), (state, due_at) in zip(settlements, next_states, strict=True)
+            for (message, _, now, _), (state, due_at) in zip(settlements, next_states, strict=True)
         ],
     )
     return {message: State(state) for message, state in rows}
@@ -96,11 +106,11 @@ def move(settlements: list[Settlement], next_states: list[tuple[State, int]]) ->
 
 def events_of(settlement: Settlement, state: State, due_at: int) -> list[Event]:
     """Return the log's lines for an attempt: what came back, and what follows from it."""
-    message, outcome, now = settlement
+    message, outcome, now, given_up = settlement
     line = Event(
         account=message.account,
         message=message,
-        state=State.DELIVERED if outcome.accepted else State.ERROR,
+        state=State.DELIVERED if outcome.accepted and not given_up else State.ERROR,
         time=now,
         error=outcome.error,
         response_status=outcome.status or None,
@@ -136,5 +146,5 @@ def make_dead_letters(failed: list[Settlement]) -> list[DeadLetter]:
             response_header=outcome.header,
             response_body=outcome.body,
         )
-        for message, outcome, now in failed
+        for message, outcome, now, _ in failed
     )

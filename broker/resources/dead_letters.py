@@ -61,7 +61,8 @@ def retry(taking: Taking) -> list[Receipt]:
     """
     taken = take(taking)
     messages = Message.objects.in_bulk(taken)
-    return store([again(messages[key], taking.changes, taking.now) for key in taken])
+    retries = [again(messages[key], taking.changes, taking.now) for key in taken]
+    return store(retries, by_house=True)
 
 
 def take(taking: Taking) -> list[int]:

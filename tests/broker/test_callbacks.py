@@ -2,16 +2,20 @@
 
 import base64
 import json
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 
+from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
-from broker.models import DeadLetter, Message
+from broker.models import DeadLetter, Message, Queue
 from broker.options import checked_options
 from broker.publishing import Publication, messages_for, publish
 from tests.broker.messages import ERROR, NO_ANSWER, NOW, OK, Destination
+from tests.conftest import skip_or_fail
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -132,3 +136,44 @@ async def test_callback_asks_for_no_more_retries_than_are_allowed_now(settings):
     settings.BROKER_RETRIES = 50
     await deliver(OK, upstash_callback=CALLBACK, upstash_callback_retries="50")
     assert (await Message.objects.aget(url=CALLBACK)).max_retries == 50
+
+
+@pytest.mark.parametrize("blank", ["", " ", "  "])
+@pytest.mark.parametrize("option", ["upstash_callback", "upstash_failure_callback"])
+async def test_blank_retries_of_a_callback_are_those_of_its_message(option, blank):
+    headers = {option: CALLBACK, f"{option}_retries": blank}
+    await deliver(ERROR, upstash_retries="0", **headers)
+    assert (await Message.objects.aget(url=CALLBACK)).max_retries == 0
+
+
+async def test_queue_whose_place_is_taken_still_gets_its_callbacks(settings):
+    settings.BROKER_QUEUES = 1
+    options = checked_options({"upstash-callback": CALLBACK})
+    publication = Publication(TARGET, options, b"", queue_name="deleted")
+    [message] = messages_for(publication, NOW)
+    await sync_to_async(publish)(message)
+
+    async def delete_and_answer(session: object, message: Message, key: str) -> Outcome:
+        if message.url == TARGET:
+            await Queue.objects.filter(name="deleted").aupdate(deleted=True)
+            await Queue.objects.acreate(account="site", name="other")
+        return OK
+
+    assert await Dispatcher(delete_and_answer, lambda: NOW).run_once() == 2
+    states = Message.objects.values_list("state", flat=True)
+    assert [state async for state in states] == ["DELIVERED", "DELIVERED"]
+
+
+async def test_body_is_as_javascript_would_write_it_again():
+    """As receivers that parse it, and write it again before they verify it, expect."""
+    answer = Outcome(200, {"X-Name": ["Zo\u00eb \u4e16"]}, b"", "")
+    await deliver(answer, upstash_callback=CALLBACK, upstash_forward_name="Zo\u00eb")
+    body = bytes((await Message.objects.aget(url=CALLBACK)).body)
+    assert "Zo\u00eb \u4e16".encode() in body
+    if not (node := shutil.which("node")):
+        skip_or_fail("node is missing; enable with: apt-get install nodejs")
+    program = "const fs = require('fs');" + (
+        "process.stdout.write(JSON.stringify(JSON.parse(fs.readFileSync(0, 'utf8'))))"
+    )
+    written = subprocess.run([node, "-e", program], input=body, capture_output=True, check=True)
+    assert written.stdout == body

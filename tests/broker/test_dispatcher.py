@@ -163,6 +163,21 @@ async def test_attempt_that_breaks_is_a_failed_attempt(clock):
     assert (await Event.objects.aget(state="ERROR")).error == "RuntimeError: broken"
 
 
+async def test_message_that_cannot_be_settled_becomes_a_dead_letter(clock, monkeypatch, caplog):
+    def broken(message: Message, outcome: Outcome, now: int) -> list[Message]:
+        raise ValueError("no such option")
+
+    monkeypatch.setattr("broker.callbacks.of_attempt", broken)
+    monkeypatch.setattr("broker.dispatcher.PAUSE_AFTER_ERROR_SECONDS", 0)
+    await published(callback="http://callback.test/")
+    assert await Dispatcher(Destination(OK), clock).run_once() == 1
+    message = await Message.objects.aget()
+    assert (message.state, await DeadLetter.objects.acount()) == ("FAILED", 1)
+    error = await Event.objects.aget(state="ERROR")
+    assert error.error == "cannot be settled: ValueError: no such option"
+    assert caplog.text.count("settling failed, trying again") == 3
+
+
 async def test_lost_claim_settles_nothing(clock):
     message = await published(max_retries=0)
     slow, quick = Destination(ERROR).hold(), Destination(OK)
