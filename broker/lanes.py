@@ -94,14 +94,8 @@ def make_lanes(messages: list[Message], has_quota: bool) -> None:
             " AND broker_queue.name = v.name AND deleted",
             list(queues),
         )
-        for account in (
-            {account for account, _ in queues} if has_quota and (made or revived) else ()
-        ):
-            if (
-                Queue.objects.filter(account=account, deleted=False).count()
-                > settings.BROKER_QUEUES
-            ):
-                raise LimitReached(f"quota maxQueues exceeded: {settings.BROKER_QUEUES}")
+        if has_quota and (made or revived):
+            check_quota({account for account, _ in queues})
     flows = {(m.account, m.flow_control_key): m for m in messages if m.flow_control_key}
     if flows:
         insert_all([FlowControl(account=a, name=key) for a, key in flows], key="id")
@@ -126,6 +120,14 @@ def make_lanes(messages: list[Message], has_quota: bool) -> None:
                 for lane, message in flows.items()
             ],
         )
+
+
+def check_quota(accounts: set[str]) -> None:
+    """LimitReached if one of these accounts has more queues than it may have."""
+    for account in accounts:
+        queues = Queue.objects.filter(account=account, deleted=False)
+        if queues.count() > settings.BROKER_QUEUES:
+            raise LimitReached(f"quota maxQueues exceeded: {settings.BROKER_QUEUES}")
 
 
 def take_places(lanes: list[LaneKey], now: int) -> list[int]:
