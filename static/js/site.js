@@ -66,13 +66,12 @@
 
   function answered(event) {
     if (event.detail.successful) back();
-    const form = event.detail.requestConfig.elt; // detail.elt is what is left of it in the page
-    if (form.matches("form")) {
-      // Disabling a button takes its focus away; give it back where nothing else took it, or to
-      // the button that has come in its place.
+    if (event.detail.elt.matches?.("form")) {
+      // Disabling a button takes its focus away; give it back where nothing else took it.
       setTimeout(() => {
-        const part = form.isConnected ? form : document.getElementById(form.closest("[id]")?.id);
-        if (document.activeElement === document.body) part?.querySelector("button")?.focus();
+        if (document.activeElement === document.body) {
+          event.detail.elt.querySelector("button")?.focus();
+        }
       });
     }
   }
@@ -125,7 +124,10 @@
   // The element in the place of `old`; a bar of steps shows every count on its way.
   function replace(old, next) {
     const [from, to] = [old, next].map((part) => part.querySelector("progress")?.value ?? NaN);
+    // The focus was here, or was taken from a button that is disabled while its form is sent.
+    const had = old.contains(document.activeElement) || old.querySelector("form.htmx-request");
     old.replaceWith(next);
+    if (had && document.activeElement === document.body) next.querySelector("button")?.focus();
     htmx.process(next);
     htmx.trigger(next, "htmx:load");
     if (next.dataset.announce) announce(next);
