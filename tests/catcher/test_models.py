@@ -1,5 +1,7 @@
 """What a bin keeps, how a caught request reads in a list, and what a bin answers."""
 
+import re
+
 import pytest
 
 from catcher.models import (
@@ -65,7 +67,8 @@ def test_list_reads_no_whole_body(django_assert_num_queries):
             (row.own_path, row.excerpt, row.status) for row in Entry.objects.bin("b").rows()
         ] == [("/", "x" * 120, 200)] * 3
     sql = queries.captured_queries[0]["sql"]
-    assert sql.count('"body"') == sql.count('SUBSTR("catcher_entry"."body", 1, 120)') == 1
+    beginnings = re.findall(r'SUBSTR(?:ING)?\("catcher_entry"\."body", 1, 120\)', sql)
+    assert sql.count('"body"') == len(beginnings) == 1
 
 
 @pytest.mark.django_db
