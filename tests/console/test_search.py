@@ -187,7 +187,7 @@ def test_number_of_queries_does_not_grow_and_none_has_an_offset(query, count):
     assert "OFFSET" not in str(page.captured_queries + counts.captured_queries)
 
 
-@pytest.mark.skipif("connection.vendor != 'sqlite'")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads the plan as SQLite writes it")
 @pytest.mark.parametrize(
     "query, index",
     [
@@ -208,7 +208,7 @@ def test_an_index_leads_every_search(query, index):
     assert "SCAN broker_message\n" not in plan + "\n"
 
 
-@pytest.mark.skipif("connection.vendor != 'sqlite'")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads the plan as SQLite writes it")
 def test_unfinished_messages_are_still_found_by_two_indexes():
     """The lists' own indexes must not take the place of those that the queue has for this."""
     with CaptureQueriesContext(connection) as queries:

@@ -525,6 +525,12 @@ def test_stuck_queue_is_told_on_every_page(client, make):
         assert "The queue is not running" in client.get(path).text
 
 
+def test_stuck_queue_is_not_told_to_whom_it_does_not_concern(client, db):
+    long_task.enqueue("http://target.test/")
+    Message.objects.update(due_at=now_ms() - 11_000)
+    assert "The queue is not running" not in client.get("/").text
+
+
 def test_busy_queue_does_not_look_stuck(client, db):
     long_task.enqueue("http://target.test/")
     Message.objects.update(due_at=now_ms() - 11_000)
