@@ -1,8 +1,10 @@
 """static/message.svg: the diagram of a message's way."""
 
+import re
 from xml.etree import ElementTree
 
 from harness.processes import ROOT
+from jobs import tasks, views
 
 FILE = ROOT / "static" / "message.svg"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -23,3 +25,10 @@ def test_diagram_has_dark_colours_and_needs_no_other_file():
     assert "href" not in text
     assert text.replace("url(#", "").count("url(") == 0
     assert text.count("http") == text.count('xmlns="http://www.w3.org/2000/svg"') == 1
+
+
+def test_names_on_it_are_those_of_views_and_tasks():
+    names = re.findall(r'class="code[^"]*"[^>]*>(\w+)<', FILE.read_text())
+    assert len(names) >= 3
+    missing = [name for name in names if not hasattr(views, name) and not hasattr(tasks, name)]
+    assert missing == []
