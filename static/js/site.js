@@ -76,12 +76,22 @@
     }
   }
 
+  // htmx looks for the places of an answer in the tree of the form that was sent. The stream may
+  // have replaced that form by now, so look on the page.
+  function beforeSwap({ detail }) {
+    const form = detail.requestConfig.elt;
+    if (!detail.shouldSwap || form.isConnected) return;
+    detail.shouldSwap = false;
+    htmx.swap(detail.target, detail.serverResponse, { swapStyle: form.getAttribute("hx-swap") ?? "innerHTML" });
+  }
+
   // live.js asks without htmx, and says here what came of it.
   document.addEventListener("live:lost", (event) => lost({ detail: { elt: event.target } }));
   document.addEventListener("live:back", () => back());
   document.addEventListener("htmx:sendError", lost);
   document.addEventListener("htmx:timeout", lost);
   document.addEventListener("htmx:responseError", refused);
+  document.addEventListener("htmx:beforeSwap", beforeSwap);
   document.addEventListener("htmx:afterRequest", answered);
 })();
 

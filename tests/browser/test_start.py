@@ -89,6 +89,23 @@ def test_focus_goes_to_the_button_that_takes_the_place_of_another(browse: Browse
     expect(actions.get_by_role("button", name="Cancel")).to_be_focused()
 
 
+def test_answer_that_comes_after_the_stream_has_replaced_its_form_is_shown(
+    browse: Browse, still: Site
+):
+    page = browse(still.url)
+    job_id = start_job(page)
+    held: list[Route] = []
+    page.route("**/publish", lambda route: held.append(route))
+    actions = page.locator(f"#actions-{job_id}")
+    actions.get_by_role("button", name="Cancel").click()
+    actions.get_by_role("button", name="Run again").click()
+    paint(still, job_id, status="running")
+    expect(actions.get_by_role("button")).to_have_count(0)
+    failure = '<p hx-swap-oob="innerHTML:#announcement">Failed to send the job again.</p>'
+    held[0].fulfill(body=failure, content_type="text/html")
+    expect(page.get_by_role("status")).to_have_text("Failed to send the job again.")
+
+
 def test_start_is_announced_in_the_region_that_was_there_before(browse: Browse, still: Site):
     page = browse(still.url)
     region = page.get_by_role("status").element_handle()
