@@ -126,6 +126,10 @@ PUBLIC_URL = (
     or (f"https://{name}" if (name := env.get("HEROKU_APP_DEFAULT_DOMAIN_NAME")) else "")
     or (f"https://{name}-{PORT}.app.github.dev" if (name := env.get("CODESPACE_NAME")) else "")
 )
+# How many proxies stand before the site, and everybody must come through them. They are believed
+# about the scheme (X-Forwarded-Proto) and the visitor's address (X-Forwarded-For).
+ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
+PROXIES = number("PROXIES", 1 if ON_RENDER or ON_HEROKU else 0, least=0)
 # Larger request bodies are refused before they are stored; each view has its own limit.
 LARGEST_REQUEST = 16 * 1024 * 1024
 
@@ -235,6 +239,7 @@ INSTALLED_APPS = [
     "live",
     "recipes",
     "console",
+    "operations",
 ]
 
 # All of these run on the event loop; jobsite/middleware.py says why.
@@ -316,7 +321,6 @@ STORAGES = {
     },
 }
 
-ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS += env.get("ALLOWED_HOSTS", "").replace(",", " ").split()
 ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
@@ -347,8 +351,8 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SERVED_OVER_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_HTTPS
-if ON_RENDER or ON_HEROKU:
-    # The platform's router sets this header; anywhere else a client could forge it.
+if PROXIES:
+    # Without a proxy that sets this header, a client could forge it.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LOGGING = {

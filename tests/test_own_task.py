@@ -29,6 +29,7 @@ FOLDERS = [
     "jobsite",
     "live",
     "recipes",
+    "operations",
     "static",
     "staticfiles",
     "templates",

@@ -9,7 +9,10 @@ import pytest
 
 from harness.processes import ROOT
 
-PACKAGES = ("broker", "catcher", "console", "groupcommit", "jobs", "jobsite", "live", "recipes")
+PACKAGES = (
+    *("broker", "catcher", "console", "groupcommit"),
+    *("jobs", "jobsite", "live", "operations", "recipes"),
+)
 MODULES = [
     file
     for package in PACKAGES
