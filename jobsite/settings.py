@@ -366,6 +366,9 @@ LOGGING = {
     }
     | {
         name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}
-        for name in ["jobs", "broker", "catcher", "console", "groupcommit", "live", "recipes"]
+        for name in [
+            *("jobs", "broker", "catcher", "console", "groupcommit"),
+            *("live", "operations", "recipes"),
+        ]
     },
 }

@@ -355,15 +355,7 @@ FOLDERS = ("jobsite", "jobs", "broker", "catcher", "groupcommit", "recipes", "op
 def test_settings_are_the_only_reader_of_the_environment():
     readers = [
         file.relative_to(ROOT).as_posix()
-        for folder in (
-            "jobsite",
-            "jobs",
-            "broker",
-            "catcher",
-            "groupcommit",
-            "recipes",
-            "operations",
-        )
+        for folder in FOLDERS
         for file in (ROOT / folder).rglob("*.py")
         # `os.environ |` reads no variable: it passes all of them on to a child process.
         if re.search(r"getenv|\benviron\b(?!\.setdefault| \|)", file.read_text())
