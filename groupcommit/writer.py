@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
+from groupcommit.signals import batch_written
 from groupcommit.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ class Writer:
             batch = self.gather()
             try:
                 commit(batch)
+                batch_written.send_robust(Writer, size=len(batch))
                 connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
             except Exception as error:
                 logger.exception("writer failed, going on with the next batch")

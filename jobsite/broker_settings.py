@@ -7,8 +7,8 @@ broker/standalone.py.
 from jobsite.settings import *  # noqa: F403
 from jobsite.settings import flag
 
-INSTALLED_APPS = ["broker"]
-MIDDLEWARE = []
+INSTALLED_APPS = ["broker", "operations.apps.MetricsConfig"]
+MIDDLEWARE = ["jobsite.middleware.RequestIdMiddleware"]
 ROOT_URLCONF = "jobsite.broker_urls"
 SWEEPS = []
 # The queue runs no tasks itself.

@@ -8,6 +8,7 @@ where they are delivered (`PUBLIC_URL`) and which keys sign them. The queue alon
 import hashlib
 import hmac
 import secrets
+import tempfile
 from os import environ as env
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -130,6 +131,7 @@ PUBLIC_URL = (
 # about the scheme (X-Forwarded-Proto) and the visitor's address (X-Forwarded-For).
 ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
 PROXIES = number("PROXIES", 1 if ON_RENDER or ON_HEROKU else 0, least=0)
+DATABASE_URL = env.get("DATABASE_URL", "").strip() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
 # Larger request bodies are refused before they are stored; each view has its own limit.
 LARGEST_REQUEST = 16 * 1024 * 1024
 
@@ -230,6 +232,14 @@ RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and not QSTASH_TOKEN
 CONSOLE_PASSWORD = env.get("CONSOLE_PASSWORD", "").strip()
 CONSOLE_OPEN = DEBUG and not CONSOLE_PASSWORD
 
+# `/metrics`, for Prometheus; empty: off. The processes of a machine count together through files
+# in one folder, whose name is prometheus_client's own variable.
+METRICS_TOKEN = env.get("METRICS_TOKEN", "").strip()
+METRICS_FOLDER = Path(
+    env.get("PROMETHEUS_MULTIPROC_DIR", "").strip()
+    or Path(tempfile.gettempdir(), f"metrics-{derived(f'metrics {DATABASE_URL}')}")
+)
+
 INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_htmx",
@@ -244,6 +254,7 @@ INSTALLED_APPS = [
 
 # All of these run on the event loop; jobsite/middleware.py says why.
 MIDDLEWARE = [
+    "jobsite.middleware.RequestIdMiddleware",
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
     "jobsite.middleware.GZipMiddleware",
@@ -275,11 +286,7 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {
-    "default": dj_database_url.parse(
-        env.get("DATABASE_URL", "").strip() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
-    )
-}
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL: readers need not wait for the writer. FULL: a commit survives a power cut.
@@ -347,7 +354,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 SERVED_OVER_HTTPS = not DEBUG and not PUBLIC_URL.startswith("http://")
 SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS
 # A platform's health check may come over plain HTTP and with another host name.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+# Prometheus asks each machine by its own address, for all of its processes.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SERVED_OVER_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_HTTPS
@@ -355,11 +363,17 @@ if PROXIES:
     # Without a proxy that sets this header, a client could forge it.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+LOG_FORMAT = env.get("LOG_FORMAT", "").strip().lower() or "text"
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT={LOG_FORMAT!r} is neither text nor json.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "jobsite.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {"()": "jobsite.logs.LineFormatter"},
+        "json": {"()": "jobsite.logs.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},

@@ -1,7 +1,20 @@
 """What an operator needs beside the site, as a Django app: checks, doctor, limits, metrics."""
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
-class OperationsConfig(AppConfig):
+class MetricsConfig(AppConfig):
+    """The metrics alone, for `manage.py broker`."""
+
     name = "operations"
+
+    def ready(self) -> None:
+        if settings.METRICS_TOKEN:
+            from operations.instruments import connect
+
+            connect()
+
+
+class OperationsConfig(MetricsConfig):
+    default = True

@@ -19,7 +19,7 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 OURS = [command for command in COMMANDS if "uv run " in command]
 LOG = PAGE.partition("## The log")[2].partition("\n## ")[0]
 TEXTS = re.findall(r"^\| `(.+?)` \| (\w+) \|", LOG, re.MULTILINE)
-PACKAGES = ("broker", "groupcommit", "jobs", "live", "operations")
+PACKAGES = ("broker", "groupcommit", "jobs", "jobsite", "live", "operations")
 # These are set for gunicorn and by the tests' own machinery.
 OTHERS_VARIABLES = {"CI", "FORWARDED_ALLOW_IPS", "GET", "HEAD", "POST", "SIGKILL", "SIGTERM"}
 

@@ -335,7 +335,9 @@ def test_queue_alone_passes_the_system_check():
 def test_every_variable_that_is_read_is_in_the_example():
     modules = ["jobsite/settings.py", "jobsite/broker_settings.py", "gunicorn.conf.py"]
     code = "\n".join((ROOT / module).read_text() for module in modules)
-    read = set(re.findall(r'(?:flag|number|url|pairs|env\.get|environ\.get)\(\s*"([A-Z_]+)"', code))
+    read = set(
+        re.findall(r'(?:flag|number|url|pairs|env\.get|variables\.get)\(\s*"([A-Z_]+)"', code)
+    )
     platform = {"RENDER_EXTERNAL_URL", "HEROKU_APP_DEFAULT_DOMAIN_NAME", "CODESPACE_NAME"}
     example = re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert sorted(read - platform) == sorted(example)
@@ -349,7 +351,10 @@ def test_example_begins_with_what_the_tutorial_needs():
     ]  # fmt: skip
 
 
-FOLDERS = ("jobsite", "jobs", "broker", "catcher", "groupcommit", "recipes", "operations")
+FOLDERS = (
+    *("jobsite", "jobs", "broker", "catcher", "groupcommit"),
+    *("logfields", "recipes", "operations"),
+)
 
 
 def test_settings_are_the_only_reader_of_the_environment():
