@@ -5,9 +5,12 @@ I/O (the session is a signed cookie, and none of them makes a query), so a threa
 cost time, and a message that waits in `/api/long-task` would hold one all the while.
 """
 
+import re
+import secrets
 from contextlib import suppress
 from typing import Any
 
+from django.conf import settings
 from django.contrib.sessions import middleware as sessions
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -16,9 +19,11 @@ from django.utils.deprecation import MiddlewareMixin
 from whitenoise import middleware as whitenoise
 
 from jobs.signatures import site_of_request, site_url
+from logfields import log_fields
 
 # It takes about 10 ms, for which the event loop serves nobody else; more is sent as it is.
 LARGEST_COMPRESSED = 512 * 1024
+REQUEST_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
 
 
 class OnTheLoop(MiddlewareMixin):
@@ -31,6 +36,22 @@ class OnTheLoop(MiddlewareMixin):
         response = response or await self.get_response(request)
         if hasattr(self, "process_response"):
             response = self.process_response(request, response)
+        return response
+
+
+class RequestIdMiddleware(OnTheLoop):
+    """Give each request an id: every line that is logged for it has it, and so has the answer.
+
+    It is the proxy's, if there is one that is to be believed, or else made here.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        given = request.headers.get("X-Request-Id", "") if settings.PROXIES else ""
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        log_fields.set({"request_id": request_id})
+
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
+        response["X-Request-Id"] = log_fields.get().get("request_id", "")
         return response
 
 
