@@ -11,12 +11,21 @@ from typing import Any
 
 from django.apps import apps
 from django.db import DatabaseError, connection
-from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from broker.clock import now_ms
-from broker.models import DeadLetter, FlowControl, Message, Pulse, Queue, State
+from broker.models import (
+    CLAIMED_STATES,
+    WAITING_STATES,
+    DeadLetter,
+    FlowControl,
+    Message,
+    Pulse,
+    Queue,
+    State,
+)
 
 MOST_COUNTED = 100_000
 # Jobs have no index by status: the newest ones are looked at.
@@ -32,10 +41,11 @@ def count(rows: QuerySet[Any]) -> int:
     return rows.order_by().values("pk")[:MOST_COUNTED].count()
 
 
-def by_value(rows: QuerySet[Any], field: str, most: int) -> dict[str, int]:
-    """How many of the first rows, up to `most`, have which value of a field."""
-    some = rows.model._default_manager.filter(pk__in=rows.values("pk")[:most])
-    return dict(some.order_by().values_list(field).annotate(Count("pk")))
+def by_value(rows: QuerySet[Any], field: str, values: list[str], most: int) -> dict[str, int]:
+    """How many of the first rows, up to `most`, have which of a field's values."""
+    counts = {f"with_{v}": Count("pk", filter=Q(**{field: v})) for v in values}
+    found = rows.values("pk", field)[:most].aggregate(**counts)
+    return {value: found[f"with_{value}"] for value in values}
 
 
 def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
@@ -52,16 +62,17 @@ def family(name: str, text: str, label: str, values: dict[str, int]) -> GaugeMet
 
 def messages_by_state() -> dict[str, int]:
     """How many messages are in which state."""
-    found = {state.value: 0 for state in State if state != State.ERROR}
+    unfinished = [state.value for state in (*WAITING_STATES, *CLAIMED_STATES)]
+    found = dict.fromkeys(unfinished, 0)
     # Those that are not over: by the index of what is due, or of the lanes they wait in.
     for rows in (
         Message.objects.filter(due_at__isnull=False).order_by("due_at", "id"),
         Message.objects.filter(due_at__isnull=True, lane__isnull=False),
     ):
-        for state, number in by_value(rows, "state", MOST_COUNTED).items():
+        for state, number in by_value(rows, "state", unfinished, MOST_COUNTED).items():
             found[state] += number
     for state in (State.FAILED, State.CANCELED):
-        found[state] = count(Message.objects.filter(state=state))
+        found[state.value] = count(Message.objects.filter(state=state))
     over = count(Message.objects.filter(expires_at__isnull=False))
     ended_badly = 0 if over == MOST_COUNTED else found["FAILED"] + found["CANCELED"]
     return found | {"DELIVERED": over - ended_badly}
@@ -92,9 +103,8 @@ def job_gauges() -> Iterator[GaugeMetricFamily]:
     """The jobs by status, of those that have changed last."""
     from jobs.models import Job
 
-    found = {status.value: 0 for status in Job.Status}
     newest = Job.objects.order_by("-changed_at")
-    found |= by_value(newest, "status", MOST_JOBS)
+    found = by_value(newest, "status", [status.value for status in Job.Status], MOST_JOBS)
     yield family("site_jobs", "Jobs by status, of the newest 10,000.", "status", found)
 
 
