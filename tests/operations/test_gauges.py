@@ -78,6 +78,7 @@ def test_jobs_are_counted_by_status():
     assert found["site_jobs running"] == 0
 
 
+@pytest.mark.django_db(transaction=True)
 def test_those_who_ask_at_once_share_one_look(django_assert_num_queries):
     collector = DatabaseCollector(lambda: NOW)
     first = collector.collect()
@@ -85,6 +86,7 @@ def test_those_who_ask_at_once_share_one_look(django_assert_num_queries):
         assert collector.collect() == first
 
 
+@pytest.mark.django_db(transaction=True)
 def test_database_that_does_not_answer_is_a_gauge_too(monkeypatch):
     def fail(now: int) -> list[object]:
         raise DatabaseError("gone")

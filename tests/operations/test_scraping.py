@@ -24,7 +24,7 @@ def count(folder, number: int) -> int:
     return process.pid
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_counts_of_the_dead_are_added_up_once(tmp_path):
     first = count(tmp_path, 1)
     assert (tmp_path / f"counter_{first}.db").exists()
