@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -211,3 +212,26 @@ def test_every_answer_guards_itself(client, db):
     assert response["X-Frame-Options"] == "DENY"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "given", "kept"),
+    [
+        (1, "7b6c-from_the.proxy", True),
+        (0, "7b6c-from-anybody", False),
+        (1, "", False),
+        (1, "two words", False),
+        (1, "x" * 129, False),
+        (1, "line\u2028break", False),
+    ],
+)
+async def test_request_has_the_id_of_a_trusted_proxy_or_its_own(settings, proxies, given, kept):
+    settings.PROXIES = proxies
+    answer = await AsyncClient().get("/nowhere", headers={"X-Request-Id": given})
+    assert (answer["X-Request-Id"] == given) is kept
+    assert kept or re.fullmatch(r"[0-9a-f]{32}", answer["X-Request-Id"])
+
+
+async def test_each_request_has_another_id():
+    client = AsyncClient()
+    assert len({(await client.get("/nowhere"))["X-Request-Id"] for _ in range(3)}) == 3
