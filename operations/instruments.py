@@ -48,22 +48,20 @@ commit_writes = Histogram(
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
 )
 # Every series exists from the start: a rate needs its zero, and the files do not grow later.
-for word in OUTCOMES.values():
-    attempts.labels(word)
-    attempt_seconds.labels(word)
-for word in ("first", "later"):
-    delivery_seconds.labels(word)
+ended = {word: (attempts.labels(word), attempt_seconds.labels(word)) for word in OUTCOMES.values()}
+first, later = delivery_seconds.labels("first"), delivery_seconds.labels("later")
 
 
 def count_attempt(settlement: Settlement, seconds: float, **kwargs: Any) -> None:
     """Count an attempt that has been written down."""
     outcome = OUTCOMES[settlement.next_state()[0]]
-    attempts.labels(outcome).inc()
-    attempt_seconds.labels(outcome).observe(seconds)
+    counter, histogram = ended[outcome]
+    counter.inc()
+    histogram.observe(seconds)
     if outcome == "delivered":
         message = settlement.message
         late = max(0, settlement.now - message.not_before) / 1000
-        delivery_seconds.labels("later" if message.retried else "first").observe(late)
+        (later if message.retried else first).observe(late)
 
 
 def count_batch(size: int, **kwargs: Any) -> None:

@@ -49,8 +49,6 @@ http {{
 {blocks}
 }}
 """
-# How long the load goes on before the first restart and after the last one.
-AROUND_SECONDS = 2.0
 
 
 class Result(NamedTuple):
@@ -114,24 +112,24 @@ def wait_for(port: int) -> None:
     eventually(up, START_SECONDS, what="the server's start")
 
 
-def run_with_hangups(folder: Path, restarts: int, rate: float, database: str = "") -> Result:
+def run_with_hangups(folder: Path, restarts: int, rate: float, pause: float = 2) -> Result:
     """Clicks while gunicorn's workers are replaced again and again."""
     with Sink() as sink:
         variables = {"LONG_TASK_TARGET_URL": sink.url, "WEB_CONCURRENCY": "2"}
-        with site(folder, database, **variables) as running:
+        with site(folder, **variables) as running:
             web = running.start_web()
             with Load(running.url, rate) as load:
-                around_it(load, restarts, lambda: hang_up(running, web))
+                around_it(load, restarts, lambda: hang_up(running, web), pause)
             return result("SIGHUP", restarts, load, running.url)
 
 
-def run_with_two_servers(folder: Path, restarts: int, rate: float, database: str = "") -> Result:
+def run_with_two_servers(folder: Path, restarts: int, rate: float, pause: float = 2) -> Result:
     """Clicks through nginx while one of two servers is stopped and started, then the other."""
     with Sink() as sink:
         port, ports = free_port(), [free_port(), free_port()]
         url = f"http://127.0.0.1:{port}"
         variables = {"LONG_TASK_TARGET_URL": sink.url, "PROXIES": "1", "PUBLIC_URL": url}
-        with site(folder, database, **variables) as running, nginx_before(folder, port, ports):
+        with site(folder, **variables) as running, nginx_before(folder, port, ports):
             servers = [running.start("-m", "gunicorn", PORT=str(own)) for own in ports]
             for own in ports:
                 wait_for(own)
@@ -145,18 +143,18 @@ def run_with_two_servers(folder: Path, restarts: int, rate: float, database: str
                 time.sleep(1.5)  # fail_timeout: nginx asks it again
 
             with Load(url, rate) as load:
-                around_it(load, restarts, restart_next)
+                around_it(load, restarts, restart_next, pause)
             return result("two servers", restarts, load, url)
 
 
-def around_it(load: Load, restarts: int, restart: Callable[[], None]) -> None:
-    """Restart while visitors click, and have them click before and after."""
+def around_it(load: Load, restarts: int, restart: Callable[[], None], pause: float) -> None:
+    """Restart while visitors click, and have them click for a while before and after."""
     for _ in range(restarts):
         clicks = len(load.clicks)
         eventually(lambda clicks=clicks: len(load.clicks) > clicks, 60, what="a click's answer")
-        time.sleep(AROUND_SECONDS)
+        time.sleep(pause)
         restart()
-    time.sleep(AROUND_SECONDS)
+    time.sleep(pause)
 
 
 def result(how: str, restarts: int, load: Load, url: str) -> Result:

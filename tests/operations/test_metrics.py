@@ -3,7 +3,8 @@
 import pytest
 from django.test import AsyncClient
 
-from tests.operations.conftest import TOKEN, read_metrics
+from harness.processes import Site
+from tests.operations.conftest import TOKEN, ask_for_metrics, read_metrics
 
 FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -50,3 +51,18 @@ def test_restart_makes_no_counter_fall(watched):
     counters = {name for name in after if "_total" in name or "_count" in name}
     assert len(counters) >= 9
     assert {name for name in counters if restarted[name] < after[name]} == set()
+
+
+def test_queue_alone_has_them_too(tmp_path):
+    folder = str(tmp_path / "metrics")
+    running = Site(tmp_path, METRICS_TOKEN=TOKEN, PROMETHEUS_MULTIPROC_DIR=folder)
+    port = str(running.port)
+    broker = running.start("manage.py", "broker", "--port", port, "--in-memory", DEBUG="")
+    try:
+        running.wait_until_up(broker)
+        series = read_metrics(ask_for_metrics(running.url).text)
+    finally:
+        running.stop(broker)
+    assert series['queue_attempts_total{outcome="delivered"}'] == 0
+    assert series["site_database_up"] == 1
+    assert [name for name in series if name.startswith("site_jobs")] == []
