@@ -57,6 +57,7 @@ class Result(NamedTuple):
     how: str
     restarts: int
     clicks: int
+    repeated: int
     lost: list[str]
     unfinished: list[str]
     median: float
@@ -176,6 +177,7 @@ def result(how: str, restarts: int, load: Load, url: str) -> Result:
         how,
         restarts,
         len(load.clicks),
+        sum(click.repeated for click in load.clicks),
         [click.error for click in load.lost],
         left,
         hundredths[49],
@@ -197,15 +199,15 @@ def main() -> None:
     exit_on_sigterm()
     runs = {"sighup": run_with_hangups, "servers": run_with_two_servers}
     failed = False
-    print("| how | restarts | clicks | lost | jobs lost | median | p95 | longest |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    print("| how | restarts | clicks | repeated | lost | jobs lost | median | p95 | longest |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for name, run in runs.items():
         if options.only in {None, name}:
             with tempfile.TemporaryDirectory() as folder:
                 found = run(Path(folder), options.restarts, options.rate)
                 failed |= bool(found.lost or found.unfinished)
                 waits = [f"{found.median * 1000:.0f} ms", f"{found.p95:.2f} s"]
-                cells = [found.how, found.restarts, found.clicks, len(found.lost)]
+                cells = [found.how, found.restarts, found.clicks, found.repeated, len(found.lost)]
                 cells += [len(found.unfinished), *waits, f"{found.longest:.2f} s"]
                 print("| " + " | ".join(map(str, cells)) + " |", flush=True)
                 for error in found.lost:
