@@ -103,6 +103,8 @@ class Site:
                 "DATABASE_URL": database_url or f"sqlite:///{folder / 'site.sqlite3'}",
                 "DEBUG": "0",
                 "DJANGO_SETTINGS_MODULE": "jobsite.settings",
+                "LOG_FORMAT": "",
+                "METRICS_TOKEN": "",
                 "PORT": str(self.port),
                 "PUBLIC_URL": self.url,
                 "PYTHONUNBUFFERED": "1",

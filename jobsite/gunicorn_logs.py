@@ -22,8 +22,8 @@ class JsonLogger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no type
                 handler.setFormatter(JsonFormatter())
 
     @override
-    def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
+    def access(self, resp: Any, *others: Any) -> None:
         """Write a request's line, with the id that its answer has."""
         headers = {name.lower(): value for name, value in resp.headers}
         log_fields.set({"request_id": headers.get("x-request-id", "")})
-        super().access(resp, req, environ, request_time)
+        super().access(resp, *others)

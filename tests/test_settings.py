@@ -16,7 +16,8 @@ from jobsite.settings import flag, kept_secret, number, url
 EMPTY = dict.fromkeys(
     [
         "ALLOWED_HOSTS", "BROKER_TOKEN", "CODESPACE_NAME", "DATABASE_URL", "DEBUG",
-        "HEROKU_APP_DEFAULT_DOMAIN_NAME", "LONG_TASK_TARGET_URL", "PORT", "PUBLIC_URL",
+        "HEROKU_APP_DEFAULT_DOMAIN_NAME", "LOG_FORMAT", "LONG_TASK_TARGET_URL", "METRICS_TOKEN",
+        "PORT", "PROMETHEUS_MULTIPROC_DIR", "PUBLIC_URL",
         "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_TOKEN", "QSTASH_URL",
         "RENDER_EXTERNAL_URL", "RUN_DISPATCHER", "SECRET_KEY", "SECRET_KEY_FILE",
     ],
@@ -303,7 +304,8 @@ def queue_alone(read, monkeypatch):
 
 def test_queue_alone_has_no_pages_and_takes_any_host(queue_alone):
     settings = queue_alone()
-    assert (settings["INSTALLED_APPS"], settings["MIDDLEWARE"]) == (["broker"], [])
+    assert settings["INSTALLED_APPS"] == ["broker", "operations.apps.MetricsConfig"]
+    assert settings["MIDDLEWARE"] == ["jobsite.middleware.RequestIdMiddleware"]
     assert settings["ROOT_URLCONF"] == "jobsite.broker_urls"
     assert settings["ALLOWED_HOSTS"] == ["*"]
 
@@ -366,3 +368,31 @@ def test_settings_are_the_only_reader_of_the_environment():
         if re.search(r"getenv|\benviron\b(?!\.setdefault| \|)", file.read_text())
     ]
     assert readers == ["jobsite/settings.py"]
+
+
+@pytest.mark.parametrize(("given", "used"), [("", "text"), ("text", "text"), ("JSON", "json")])
+def test_log_has_the_format_that_is_asked_for(read, given, used):
+    assert read(LOG_FORMAT=given)["LOGGING"]["handlers"]["stderr"]["formatter"] == used
+
+
+def test_unknown_format_of_the_log_is_refused(read):
+    with pytest.raises(ImproperlyConfigured, match="neither text nor json"):
+        read(LOG_FORMAT="xml")
+
+
+def test_processes_of_one_site_count_in_one_folder_and_other_sites_in_another(read):
+    folder = read()["METRICS_FOLDER"]
+    assert folder == read()["METRICS_FOLDER"]
+    assert folder != read(DATABASE_URL="sqlite:///other.sqlite3")["METRICS_FOLDER"]
+    assert str(read(PROMETHEUS_MULTIPROC_DIR="/run/m")["METRICS_FOLDER"]) == "/run/m"
+
+
+def test_worker_imports_what_is_there_now_and_not_what_the_master_has_imported(monkeypatch):
+    """SIGHUP starts new workers from a master that has imported the version before."""
+    gunicorn = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    assert "broker.open_files" in sys.modules
+    gunicorn["post_fork"](None, None)
+    left = {name.partition(".")[0] for name in sys.modules}
+    assert not left & {"broker", "jobsite", "logfields"}
+    assert {"os", "django"} <= left
