@@ -20,7 +20,7 @@ from operations.inside import (
     WHERE_DATABASE,
     Inside,
     in_daemon_thread,
-    look_inside,
+    look_inside_alone,
     mail_finding,
 )
 from operations.outside import Outside, address_of, look_outside
@@ -45,7 +45,7 @@ async def examine(url: str = "") -> list[Finding]:
     )
     mail = asyncio.create_task(within(in_daemon_thread(mail_finding), mail_is_silent))
     hosted = asyncio.create_task(look_at_qstash(address.url)) if settings.QSTASH_TOKEN else None
-    inside = await within(in_daemon_thread(look_inside), Inside(database_is_silent))
+    inside = await within(in_daemon_thread(look_inside_alone), Inside(database_is_silent))
     configured = (settings.QSTASH_CURRENT_SIGNING_KEY, settings.QSTASH_NEXT_SIGNING_KEY)
     outside = await look_outside(address, inside.keys or configured)
     qstash = await hosted if hosted else None

@@ -26,6 +26,7 @@ from operations.findings import OK, PROBLEM, UNKNOWN, Finding
 
 DATABASE, DISPATCHER, MAIL = "Database", "Dispatcher", "Mail"
 ALIVE_MS = 10_000
+CONNECT_SECONDS = 4
 # As SQLite counts them: https://www.sqlite.org/pragma.html#pragma_synchronous
 FULL = 2
 WHERE_DATABASE = "Look at DATABASE_URL and at the database itself, and at its log."
@@ -70,6 +71,19 @@ async def in_daemon_thread[T](look: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="doctor", daemon=True).start()
     return await future
+
+
+def look_inside_alone() -> Inside:
+    """The same over a connection of this thread's own: a pool would wait, and tell no reason."""
+    own = connections.create_connection(connection.alias)
+    options = {
+        name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"
+    }
+    if own.vendor == "postgresql":
+        options["connect_timeout"] = CONNECT_SECONDS
+    own.settings_dict = own.settings_dict | {"OPTIONS": options}
+    connections[connection.alias] = own
+    return look_inside()
 
 
 def look_inside() -> Inside:
