@@ -72,23 +72,27 @@ def test_nothing_is_wrong_with_a_healthy_site(running):
     assert (found["healthy"], done.returncode, server.sent_to) == (True, 0, [])
 
 
-def test_everything_is_wrong_and_no_secret_is_printed(tmp_path):
+def test_everything_is_wrong_and_no_secret_is_printed_then_the_remedy_helps(tmp_path):
     """The proxy speaks TLS and says so, and the site does not believe it."""
     certificate, port = certificate_in(tmp_path), free_port()
+    broken = SECRETS | {
+        "DATABASE_URL": f"postgresql://me:secret-of-the-database@127.0.0.1:{port}/site",
+        "DEFAULT_FROM_EMAIL": "jobs@example.com",
+        "EMAIL_URL": f"smtp://me:secret-of-the-mail@127.0.0.1:{port}",
+        "QSTASH_URL": f"http://127.0.0.1:{port}",
+    }
     with (
-        site(tmp_path, RUN_DISPATCHER="0") as looping,
+        site(tmp_path, SSL_CERT_FILE=str(certificate)) as looping,
         proxied(tmp_path / "nginx", looping.url, certificate) as url,
     ):
         looping.environment["PUBLIC_URL"] = url
-        looping.start_web()
-        looping.environment |= SECRETS | {
-            "DATABASE_URL": f"postgresql://me:secret-of-the-database@127.0.0.1:{port}/site",
-            "DEFAULT_FROM_EMAIL": "jobs@example.com",
-            "EMAIL_URL": f"smtp://me:secret-of-the-mail@127.0.0.1:{port}",
-            "QSTASH_URL": f"http://127.0.0.1:{port}",
-            "SSL_CERT_FILE": str(certificate),
-        }
+        process, right = looping.start_web(), looping.environment
+        looping.environment = right | broken
         done = looping.manage("doctor")
+        looping.stop(process)
+        looping.environment = right | {"PROXIES": "1"}
+        looping.start_web()
+        after = looping.manage("doctor")
     said = " ".join(done.stdout.split())
     assert f"{url} redirects to itself for ever" in said
     assert "Remedy: Set PROXIES to the number of proxies before the site" in said
@@ -97,6 +101,8 @@ def test_everything_is_wrong_and_no_secret_is_printed(tmp_path):
     assert "problem Mail: The mail server cannot be used: " in said
     assert done.returncode == 1
     assert [secret for secret in HIDDEN if secret in done.stdout + done.stderr] == []
+    assert f"seen as: {url}, proxies counted: 1, PROXIES: 1" in after.stdout
+    assert (after.returncode, after.stdout.count("\nok  ")) == (0, 7), after.stdout
 
 
 async def test_address_at_which_nothing_answers_is_a_problem(asked, settings):
