@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
+from django.core.management import get_commands
 
+from broker.management.commands.broker import Command
 from harness.processes import ROOT, free_port
 from harness.sink import Sink
 from harness.waiting import eventually
@@ -172,6 +174,7 @@ def test_images_are_built_and_run_in_an_empty_folder(tmp_path):
     assert not container.is_healthy()
     with running(container, tmp_path / "site.log"):
         assert "Start Background Job" in requests.get(url, timeout=30).text
+        assert requests.get(f"{url}/how-it-works", timeout=30).status_code == 200
     assert {"db.sqlite3", "secret-key"} <= container.data()
     container.build(DOCKERFILE, "queue")
     arguments = ["--development-users", "--port", str(port)]
@@ -195,6 +198,17 @@ def test_queue_in_a_container_keeps_the_published_user_out_by_itself():
 
 def test_commands_of_the_page_name_what_there_is():
     assert set(re.findall(r"--target (\w+)", PAGE)) <= stages(DOCKERFILE).keys()
-    assert "-p 127.0.0.1:8080:8080" in PAGE
     ports = {step.text for step in instructions(DOCKERFILE) if step.name == "EXPOSE"}
-    assert set(re.findall(r"-p [\d.]+:\d+:(\d+)", PAGE)) <= ports
+    assert set(re.findall(r"-p 127\.0\.0\.1:\d+:(\d+)", PAGE)) == ports
+    assert len(re.findall(r"-p \S+", PAGE)) == len(re.findall(r"-p 127\.0\.0\.1:", PAGE))
+
+
+@pytest.mark.parametrize("line", re.findall(r"^docker run .* (?:queue|\)\") ?(--.*)?$", PAGE, re.M))
+def test_arguments_of_the_queue_are_accepted(line):
+    given = Command().create_parser("manage.py", "broker").parse_args(line.split())
+    assert given.development_users or given.database or not line
+
+
+def test_commands_of_django_exist():
+    names = set(re.findall(r"manage\.py (\w+)", PAGE + DOCKERFILE))
+    assert {"doctor", "migrate"} <= names <= get_commands().keys()

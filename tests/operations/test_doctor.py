@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import requests
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.db import transaction
@@ -22,6 +23,7 @@ KEYS = {
     name: getattr(django_settings, name)
     for name in ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "BROKER_TOKEN")
 }
+PASSWORD = "password of the operator"
 SECRETS = {
     "BROKER_ACCOUNTS": "shop=secret-of-the-shop",
     "BROKER_TOKEN": "secret-of-the-broker",
@@ -37,7 +39,7 @@ HIDDEN += ["secret-of-the-mail"]
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site in which all is well."""
-    with site(tmp_path_factory.mktemp("site"), **KEYS) as running:
+    with site(tmp_path_factory.mktemp("site"), CONSOLE_PASSWORD=PASSWORD, **KEYS) as running:
         running.start_web()
         yield running
 
@@ -70,6 +72,20 @@ def test_nothing_is_wrong_with_a_healthy_site(running):
         OK,
     )
     assert (found["healthy"], done.returncode, server.sent_to) == (True, 0, [])
+
+
+def test_page_is_filled_by_the_only_process_which_meanwhile_answers_itself(running):
+    with requests.Session() as browser:
+
+        def press(path: str, **form: str) -> str:
+            page = browser.get(f"{running.url}{path}", timeout=60)
+            form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+            return browser.post(page.url, form, timeout=60).text
+
+        press("/queue/doctor", password=PASSWORD, next="/queue/doctor")
+        page = press("/queue/doctor")
+    assert "No problem was found." in page
+    assert page.count("<li>") >= 8
 
 
 def test_everything_is_wrong_and_no_secret_is_printed_then_the_remedy_helps(tmp_path):
