@@ -158,6 +158,9 @@ def what_is_wrong(address: Address, answer: Answer) -> tuple[str, str]:
     if answer.status >= 500:
         words = f"{url} answers {answer.status}: a proxy does not reach the site, or it has failed."
         return words, "Start the site, and look at its log and the proxy's."
+    if answer.status in {401, 403}:
+        words = f"{url} answers {answer.status}: something before the site lets nobody in."
+        return words, "Let POST requests to /api/ pass: the queue has no password."
     words = f"{url} answers {answer.status} and is not this site, or an older version of it."
     return words, "Set PUBLIC_URL to the address at which this site is."
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from harness.processes import ROOT
 
@@ -172,7 +172,7 @@ class Container:
             text = text.replace(folder, f"{self.root}{folder}")
         return text
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         """How a process in the container is started."""
         return {"cwd": self.work, "env": self.environment | self.variables}
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import yaml
 from django.core.management import get_commands
 
 from broker.management.commands.broker import Command
+from harness.guard import guard
 from harness.processes import ROOT, free_port
 from harness.sink import Sink
 from harness.waiting import eventually
@@ -27,6 +29,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE = (ROOT / "compose.yaml").read_text()
 PAGE = (ROOT / "docs/deploy.md").read_text().partition("## Docker")[2].partition("\n## ")[0]
 TARGETS = ("site", "queue")
+FLAGS = {"--rm", "-d", "--read-only"}
 USER = DEVELOPMENT_USERS["defaultUser"]
 
 
@@ -141,8 +144,10 @@ def running(container: Container, log: Path, *arguments: str) -> Iterator[None]:
     before = container.files()
     with log.open("ab") as output:
         command = container.command(*arguments)
+        options = container.options()
+        options["env"] = guard.marked(options["env"])
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, start_new_session=True, **container.options()
+            command, stdout=output, stderr=output, start_new_session=True, **options
         )
     try:
         eventually(lambda: answers(container, process), seconds=120, what="the start")
@@ -203,10 +208,24 @@ def test_commands_of_the_page_name_what_there_is():
     assert len(re.findall(r"-p \S+", PAGE)) == len(re.findall(r"-p 127\.0\.0\.1:", PAGE))
 
 
-@pytest.mark.parametrize("line", re.findall(r"^docker run .* (?:queue|\)\") ?(--.*)?$", PAGE, re.M))
-def test_arguments_of_the_queue_are_accepted(line):
-    given = Command().create_parser("manage.py", "broker").parse_args(line.split())
-    assert given.development_users or given.database or not line
+def image_and_arguments(command: str) -> tuple[str, list[str]]:
+    """What `docker run` is told to run, and the arguments for it."""
+    built = re.sub(r'"\$\(docker build -q --target (\w+) \.\)"', r"\1", command)
+    words = shlex.split(built)[2:]
+    while words[0].startswith("-"):
+        del words[: 1 if words[0] in FLAGS else 2]
+    return words[0], words[1:]
+
+
+@pytest.mark.parametrize("command", re.findall(r"^docker run .*$", PAGE, re.MULTILINE))
+def test_images_of_the_page_take_the_arguments(command):
+    image, arguments = image_and_arguments(command)
+    if image == "queue":
+        given = Command().create_parser("manage.py", "broker").parse_args(arguments)
+        assert given.development_users is ("--rm" in command)
+    else:
+        assert (image, arguments) == ("background-jobs", [])
+    assert f"docker build -t {image}" in PAGE
 
 
 def test_commands_of_django_exist():

@@ -1,5 +1,6 @@
 """nginx before a site: it comes from an address that gunicorn does not believe by itself."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from harness.guard import guard
 from harness.processes import free_port
 from harness.waiting import eventually
 from tests.conftest import skip_or_fail
@@ -46,7 +48,8 @@ def proxied(folder: Path, to: str, certificate: Path | None = None) -> Iterator[
         tls = f"ssl; ssl_certificate {certificate}; ssl_certificate_key {key}"
     configuration = folder / "nginx.conf"
     configuration.write_text(CONFIGURATION.format(folder=folder, port=port, tls=tls, to=to))
-    process = subprocess.Popen([nginx, "-c", configuration, "-e", folder / "nginx.log"])
+    command = [nginx, "-c", configuration, "-e", folder / "nginx.log"]
+    process = subprocess.Popen(command, env=guard.marked(os.environ))
     url = f"http{'s' if certificate else ''}://127.0.0.1:{port}"
     try:
         eventually(lambda: is_up(url), what="nginx's start")

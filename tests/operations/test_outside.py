@@ -35,7 +35,7 @@ SEEN = {
         (Answer(308, location="https://b.test/api/doctor/seen"), "redirects to https://b.test."),
         (Answer(302, location="/login"), "redirects to https://jobs.example.com/login."),
         (Answer(403, json.dumps({"error": NOT_THE_DOCTOR}).encode()), "another SECRET_KEY"),
-        (Answer(403, b"Forbidden"), "answers 403 and is not this site"),
+        (Answer(403, b"Forbidden"), "something before the site lets nobody in"),
         (Answer(400), "does not know the host"),
         (Answer(502), "answers 502: a proxy does not reach the site"),
         (Answer(404, b"[]"), "answers 404 and is not this site"),
