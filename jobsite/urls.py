@@ -8,6 +8,7 @@ from operations.metrics import metrics
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
+    path("", include("operations.urls")),
     path("", include("recipes.urls")),  # first: its /api/… are not tasks
     path("", include("jobs.urls")),
     path("queue/", include("console.urls")),
