@@ -5,6 +5,7 @@ site sees a stranger, as behind a proxy on another machine.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,8 +40,8 @@ http {{
 SERVER = """
 server {
   listen 443 ssl;
-  ssl_certificate certificate.pem;
-  ssl_certificate_key key.pem;
+  ssl_certificate fullchain.pem;
+  ssl_certificate_key privkey.pem;
   location / {
     proxy_pass http://127.0.0.1:8000;
     proxy_http_version 1.1;
@@ -60,20 +61,27 @@ def nginx() -> str:
 class TLSProxy:
     """Start with `with TLSProxy(folder, port) as proxy`; `server` is a server block of nginx.
 
-    Its port 443 becomes a free one of ADDRESS, 8000 that of the site; its files are in `folder`.
+    Its ports 443 and 80 become free ones of ADDRESS, 8000 that of the site, and the certificate
+    is one of the proxy's own.
     """
 
     def __init__(self, folder: Path, site_port: int, server: str = SERVER) -> None:
-        self.folder, self.port = folder, free_port()
+        self.folder, self.site_port, self.port = folder, site_port, free_port()
         self.host = f"{ADDRESS}:{self.port}"
         self.url = f"https://{self.host}"
-        self.certificate = folder / "certificate.pem"
-        server = server.replace("listen 443", f"listen {self.host}")
-        self.server = server.replace("127.0.0.1:8000", f"127.0.0.1:{site_port}")
+        self.certificate = folder / "fullchain.pem"
+        changes = {
+            "listen 443": f"listen {self.host}",
+            "listen 80": f"listen {ADDRESS}:{free_port()}",
+            "127.0.0.1:8000": f"127.0.0.1:{site_port}",
+        }
+        for before, after in changes.items():
+            server = server.replace(before, after)
+        self.server = re.sub(r"/\S+/(fullchain|privkey)\.pem", r"\1.pem", server)
 
     def make_certificate(self) -> None:
         curve = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        files = ["-keyout", self.folder / "key.pem", "-out", self.certificate]
+        files = ["-keyout", self.folder / "privkey.pem", "-out", self.certificate]
         extensions = [word for extension in EXTENSIONS for word in ("-addext", extension)]
         command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=test"]
         subprocess.run(
