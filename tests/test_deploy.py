@@ -9,6 +9,7 @@ import re
 import shlex
 from typing import Any
 
+import dj_database_url
 import jsonschema
 import pytest
 import yaml
@@ -218,6 +219,12 @@ def test_unit_starts_the_server_behind_a_proxy_and_waits_for_it():
     assert service["ExecStart"].endswith("/.venv/bin/gunicorn --bind 127.0.0.1:8000")
     assert service["WorkingDirectory"] + "/.venv" in service["ExecStart"]
     assert (service["TimeoutStopSec"], service["KillMode"]) == ("30", "mixed")
+
+
+def test_database_of_the_server_is_reached_over_its_socket():
+    (url,) = re.findall(r"^DATABASE_URL=(.+)$", PLATFORMS, re.MULTILINE)
+    database = dj_database_url.parse(url)
+    assert (database["NAME"], database["HOST"], database["USER"]) == ("jobs", "", "")
 
 
 @pytest.mark.parametrize("anchor", re.findall(r"\(#([\w-]+)\)", PAGE))

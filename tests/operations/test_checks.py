@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core import checks as django_checks
 
-from harness.processes import free_port
+from harness.processes import Site, free_port
 from jobsite.broker_settings import DEVELOPMENT_USERS
 from operations import checks
 
@@ -164,6 +164,13 @@ def test_no_proxies_elsewhere_is_a_warning_that_names_the_loop(find):
 
 def test_no_proxies_without_https_is_right(find):
     assert find(PROXIES=0, SECURE_SSL_REDIRECT=False) == []
+
+
+def test_release_on_heroku_ends_with_what_is_wrong(tmp_path):
+    site = Site(tmp_path, DYNO="release.1", PROXIES="", PUBLIC_URL="http://jobs.example.com")
+    done = site.manage("check", "--deploy")
+    assert done.returncode == 1
+    assert re.findall(r"\(operations\.(\w+)\)", done.stderr) == ["E002", "E003"]
 
 
 class Region:
