@@ -14,9 +14,12 @@ import jsonschema
 import pytest
 import yaml
 from django.core.management import get_commands
+from django.test import Client
 
+from broker.models import Message
 from harness.platforms import app_json, blueprint, procfile
 from harness.processes import ROOT
+from harness.visitor import TOKEN
 from operations import checks
 
 PAGE = (ROOT / "docs/deploy.md").read_text()
@@ -225,6 +228,19 @@ def test_database_of_the_server_is_reached_over_its_socket():
     (url,) = re.findall(r"^DATABASE_URL=(.+)$", PLATFORMS, re.MULTILINE)
     database = dj_database_url.parse(url)
     assert (database["NAME"], database["HOST"], database["USER"]) == ("jobs", "", "")
+
+
+def test_app_that_does_not_know_its_address_takes_that_of_the_visitor(settings, transactional_db):
+    settings.PUBLIC_URL, settings.CSRF_TRUSTED_ORIGINS = "", []
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = [".herokuapp.com"], True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    host = "jobs-1a2b3c.herokuapp.com"
+    headers = {"host": host, "x-forwarded-proto": "https", "origin": f"https://{host}"}
+    client = Client(enforce_csrf_checks=True, headers=headers)
+    token = TOKEN.search(client.get("/").content.decode())[1]
+    answer = client.post("/jobs/start", {"csrfmiddlewaretoken": token})
+    assert answer.status_code == 302
+    assert Message.objects.get().url == f"https://{host}/api/long-task"
 
 
 @pytest.mark.parametrize("anchor", re.findall(r"\(#([\w-]+)\)", PAGE))
