@@ -239,7 +239,7 @@ def test_app_that_does_not_know_its_address_takes_that_of_the_visitor(settings, 
     client = Client(enforce_csrf_checks=True, headers=headers)
     token = TOKEN.search(client.get("/").content.decode())[1]
     answer = client.post("/jobs/start", {"csrfmiddlewaretoken": token})
-    assert answer.status_code == 302
+    assert answer.status_code == 303
     assert Message.objects.get().url == f"https://{host}/api/long-task"
 
 
