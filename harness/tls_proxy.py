@@ -7,6 +7,7 @@ site sees a stranger, as behind a proxy on another machine.
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Self
@@ -100,7 +101,9 @@ class TLSProxy:
             )
         )
         command = [nginx(), "-p", self.folder, "-c", file, "-e", self.folder / "error.log"]
-        self.process = subprocess.Popen(command, env=guard.marked(os.environ))
+        self.process = subprocess.Popen(command)
+        # nginx writes its title over its environment, so it cannot be known by a mark there.
+        guard.watch(self.process.pid, signal.SIGTERM)
         try:
             eventually(self.is_up, START_SECONDS, "nginx's start")
         except BaseException:
