@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 # SQLite's lock; and what a coroutine waits for its write.
 CONNECT_SECONDS = 1.5
 STATEMENT_SECONDS = 2.5
-ANSWER_SECONDS = 4.5
+ANSWER_SECONDS = 4.0
 # Whatever answers nobody waits as long as this for a connection or for SQLite's lock.
 PATIENT_SECONDS = 20.0
 # After a wait in vain, those who stand behind it in the same thread are told at once.
@@ -137,12 +137,17 @@ def is_wait_in_vain(error: BaseException) -> bool:
     return isinstance(error, NoAnswer) or code_of(error) in {5, 6, "57014"}
 
 
-def in_words(error: BaseException) -> str:
-    """What is the matter, for whoever has asked; nothing that the driver says."""
+def reason(error: BaseException) -> str:
+    """What is the matter with the database, in our words."""
     if isinstance(error, NoAnswer):
-        return f"{PREFIX}: {error}"
+        return str(error)
     code = code_of(error) or ("53300" if any(map(str(error).count, FULL_UP)) else "")
-    return f"{PREFIX}: {WORDS.get(code, 'it cannot be reached')}"
+    return WORDS.get(code, "it cannot be reached")
+
+
+def in_words(error: BaseException) -> str:
+    """What to tell whoever has asked; nothing that the driver says."""
+    return f"{PREFIX}: {reason(error)}"
 
 
 class Log:

@@ -101,7 +101,7 @@ class Writer:
         A write with `patience` lets others gather for so many seconds, or until one without
         patience is queued. Cancelling the caller does not undo a queued write.
 
-        NoAnswer after 4.5 s in a process that answers requests. A write that has not begun by
+        NoAnswer after 4 s in a process that answers requests. A write that has not begun by
         then never will; one that is under way may still be committed.
         """
         loop = asyncio.get_running_loop()

@@ -160,7 +160,7 @@ async def attempt_failed(
         await announce(task_finished, JobResult.of(job, task))
         return never(job.error)
     await writer.write(save_transitions, put_back(job, error, retried))
-    expected = isinstance(error, TryAgain)
+    expected = isinstance(error, TryAgain) or reported(error)
     extra = log | {"error": job.error}
     logger.warning("attempt failed", extra=extra, exc_info=None if expected else error)
     return again(job.error, error.after if isinstance(error, TryAgain) else None)
