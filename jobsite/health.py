@@ -47,10 +47,8 @@ def examine() -> tuple[dict[str, Any], bool]:
             cursor.execute("SELECT 1")
         dispatcher = "not needed" if hosted else state_of_dispatchers(now_ms())
     except DatabaseError as error:
-        is_outage = outages.reported(error)
-        return {
-            "database": f"not answering: {outages.reason(error) if is_outage else error}"
-        }, False
+        reason = outages.reason(error) if outages.reported(error) else str(error)
+        return {"database": f"not answering: {reason}"}, False
     report = {
         "database": "ok",
         "database_milliseconds": round(1000 * (time.perf_counter() - started), 1),

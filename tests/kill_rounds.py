@@ -153,7 +153,7 @@ class House:
             ended = process.poll()
             fine = {0, -signal.SIGKILL} if "publisher" in name else {None}
             if ended not in fine:
-                raise SystemExit(f"{name} ended with {ended}:\n{self.site.log.read_text()[-5000:]}")
+                raise SystemExit(f"{name} ended with {ended}:\n{self.site.log.read_text()[-9000:]}")
 
 
 class Rounds:

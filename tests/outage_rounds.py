@@ -25,7 +25,7 @@ from typing import Any
 import django
 from django.db import connections
 
-from harness.processes import Site
+from harness.processes import Site, collect_static
 from harness.waiting import eventually
 from tests.kill_findings import LoggedAttempt, Story, examine, out_of_order
 from tests.kill_rounds import House, KeepingTail, read_stories, unix_ms
@@ -175,6 +175,7 @@ class Rounds:
             )
         except AssertionError as error:
             self.troubles.append(f"{error}; not served: {self.clients.not_served(over)}")
+            print(self.troubles[-1], flush=True)
         seconds = time.monotonic() - over
         if not killed:  # a process takes some seconds to start
             self.recovery[kind] = max(self.recovery[kind], seconds)
@@ -268,6 +269,7 @@ def show(rounds: Rounds, database: str) -> None:
 @contextmanager
 def site_on(database: str) -> Iterator[tuple[OutageHouse, dict[str, Outage]]]:
     """A site on an empty database that can fail, and in which ways."""
+    collect_static()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         folder.chmod(0o755)

@@ -229,8 +229,15 @@ def test_sqlite_is_durable_and_takes_turns(read):
 
 def test_database_url_chooses_postgresql_with_a_pool(read):
     database = read(DATABASE_URL="postgresql://a:b@db.test/site")["DATABASES"]["default"]
-    assert (database["ENGINE"], database["HOST"]) == ("django.db.backends.postgresql", "db.test")
+    assert (database["ENGINE"], database["HOST"]) == ("groupcommit.postgresql", "db.test")
     assert database["OPTIONS"]["pool"]
+
+
+def test_options_of_the_database_url_are_kept(read):
+    url = "postgresql://a:b@db.test/site?sslmode=require&connect_timeout=9"
+    options = read(DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
+    assert (options["sslmode"], options["connect_timeout"]) == ("require", 9)
+    assert options["pool"]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,16 @@ from groupcommit.connections import Impatient
 from groupcommit.outages import lock_seconds
 
 
+class DatabaseFeatures(base.DatabaseFeatures):
+    """Known without a query, so that the system checks need no database, as with PostgreSQL."""
+
+    supports_json_field = True
+
+
 class DatabaseWrapper(Impatient, base.DatabaseWrapper):
     """A connection that waits for other processes' locks as long as its thread may."""
+
+    features_class = DatabaseFeatures
 
     def is_usable(self) -> bool:
         """Not after an error of the disk: what was opened while it was read-only stays so."""
