@@ -16,6 +16,15 @@ from groupcommit.outages import PAUSE_SECONDS, NoAnswer, code_of, is_limited, is
 DISK_CODES = {8, 10, 14}
 
 
+class Disk:
+    """How often SQLite's disk has failed this process."""
+
+    failures = 0
+
+
+disk = Disk()
+
+
 class NotingErrors(DatabaseErrorWrapper):
     """Note on the connection's wrapper, of which each thread has its own, a wait in vain."""
 
@@ -25,7 +34,7 @@ class NotingErrors(DatabaseErrorWrapper):
         if exc_type is not None and is_wait_in_vain(exc_value):
             self.wrapper.waited_in_vain_at = time.monotonic()
         if exc_type is not None and code_of(exc_value) in DISK_CODES:
-            self.wrapper.disk_has_failed = True
+            disk.failures += 1
         super().__exit__(exc_type, exc_value, traceback)
 
 
@@ -33,7 +42,6 @@ class Impatient:
     """For a moment after a wait in vain, refuse other statements than a transaction's."""
 
     waited_in_vain_at = float("-inf")
-    disk_has_failed = False
     in_atomic_block: bool
 
     @cached_property

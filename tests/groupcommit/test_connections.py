@@ -8,6 +8,7 @@ from django.db import OperationalError, connection, transaction
 
 from broker.models import Pulse
 from groupcommit import outages
+from groupcommit.connections import disk
 from groupcommit.outages import NoAnswer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,12 +66,10 @@ def test_error_of_another_kind_makes_nobody_wait(limited):
 
 
 @pytest.mark.skipif("sqlite" not in settings.DATABASES["default"]["ENGINE"], reason="SQLite's")
-@pytest.mark.parametrize(("number", "usable"), [(8, False), (10, False), (13, True)])
-def test_connection_that_the_disk_has_failed_is_not_used_again(number, usable):
+@pytest.mark.parametrize(("number", "counts"), [(8, 1), (10, 1), (14, 1), (13, 0), (1, 0)])
+def test_failure_of_the_disk_is_counted(number, counts):
+    before = disk.failures
     connection.ensure_connection()
     with pytest.raises(OperationalError):
         fail(number)
-    assert connection.is_usable() is usable
-    connection.close()
-    connection.ensure_connection()
-    assert connection.is_usable()
+    assert disk.failures - before == counts

@@ -7,6 +7,7 @@ import pytest
 from django.db import OperationalError
 
 from groupcommit import outages
+from groupcommit.connections import disk
 from groupcommit.sqlite.base import DatabaseWrapper
 
 pytestmark = pytest.mark.django_db  # or pytest-django forbids any connection
@@ -45,3 +46,18 @@ def test_process_that_answers_nobody_waits_twenty_seconds(tmp_path):
     with connection.cursor() as cursor:
         assert cursor.execute("PRAGMA busy_timeout").fetchone() == (20_000,)
     connection.close()
+
+
+def test_connection_is_opened_anew_after_the_disk_has_failed_somebody(tmp_path):
+    connection = opened(tmp_path / "db")
+    connection.close_if_unusable_or_obsolete()
+    assert connection.connection
+    disk.failures += 1
+    connection.close_if_unusable_or_obsolete()
+    assert connection.connection is None
+
+
+def test_system_checks_need_no_database(tmp_path):
+    connection = DatabaseWrapper({**SETTINGS, "NAME": str(tmp_path / "db")})
+    assert connection.features.supports_json_field
+    assert connection.connection is None

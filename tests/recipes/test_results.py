@@ -41,7 +41,7 @@ async def test_page_says_why_nothing_was_started(
         raise error
 
     monkeypatch.setattr(EmbeddedQueue, "apublish", refuse)
-    answer = await async_client.post("/delay/start")
+    answer = await async_client.post("/delay/start", headers={"Accept": "text/html"})
     assert answer.status_code == 503
     assert words in answer.text
     assert not await Job.objects.aexists()
