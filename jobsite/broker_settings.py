@@ -8,7 +8,7 @@ from jobsite.settings import *  # noqa: F403
 from jobsite.settings import flag
 
 INSTALLED_APPS = ["broker"]
-MIDDLEWARE = []
+MIDDLEWARE = ["jobsite.unavailable.UnavailableMiddleware"]
 ROOT_URLCONF = "jobsite.broker_urls"
 SWEEPS = []
 # The queue runs no tasks itself.

@@ -235,8 +235,15 @@ def test_sqlite_is_durable_and_takes_turns(read):
 
 def test_database_url_chooses_postgresql_with_a_pool(read):
     database = read(DATABASE_URL="postgresql://a:b@db.test/site")["DATABASES"]["default"]
-    assert (database["ENGINE"], database["HOST"]) == ("django.db.backends.postgresql", "db.test")
+    assert (database["ENGINE"], database["HOST"]) == ("groupcommit.postgresql", "db.test")
     assert database["OPTIONS"]["pool"]
+
+
+def test_options_of_the_database_url_are_kept(read):
+    url = "postgresql://a:b@db.test/site?sslmode=require&connect_timeout=9"
+    options = read(DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
+    assert (options["sslmode"], options["connect_timeout"]) == ("require", 9)
+    assert options["pool"]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +317,8 @@ def queue_alone(read, monkeypatch):
 
 def test_queue_alone_has_no_pages_and_takes_any_host(queue_alone):
     settings = queue_alone()
-    assert (settings["INSTALLED_APPS"], settings["MIDDLEWARE"]) == (["broker"], [])
+    assert settings["INSTALLED_APPS"] == ["broker"]
+    assert settings["MIDDLEWARE"] == ["jobsite.unavailable.UnavailableMiddleware"]
     assert settings["ROOT_URLCONF"] == "jobsite.broker_urls"
     assert settings["ALLOWED_HOSTS"] == ["*"]
 
