@@ -37,4 +37,4 @@ ENV PORT=8000 DATABASE_URL=sqlite:////data/db.sqlite3 SECRET_KEY_FILE=/data/secr
 WORKDIR /app
 EXPOSE 8000
 # `exec`: SIGTERM must reach gunicorn and not a shell.
-CMD ["sh", "-c", "python manage.py migrate --noinput && exec gunicorn"]
+CMD ["sh", "-c", "python manage.py migrate_locked && exec gunicorn"]

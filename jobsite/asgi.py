@@ -25,6 +25,7 @@ from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
 from broker.retention import keep_sweeping
+from groupcommit.outages import limit_waiting
 from live.reader import reader
 
 
@@ -69,6 +70,7 @@ class Site(ASGIHandler):
         https://asgi.readthedocs.io/en/latest/specs/lifespan.html
         """
         await receive()
+        limit_waiting()
         if settings.RUN_DISPATCHER:
             self.dispatcher = Dispatcher()
             self.dispatcher.start()

@@ -8,7 +8,10 @@ from jobsite.settings import *  # noqa: F403
 from jobsite.settings import flag
 
 INSTALLED_APPS = ["broker", "operations.apps.MetricsConfig"]
-MIDDLEWARE = ["jobsite.middleware.RequestIdMiddleware"]
+MIDDLEWARE = [
+    "jobsite.middleware.RequestIdMiddleware",
+    "jobsite.unavailable.UnavailableMiddleware",
+]
 ROOT_URLCONF = "jobsite.broker_urls"
 SWEEPS = []
 # The queue runs no tasks itself.

@@ -17,4 +17,13 @@ class MetricsConfig(AppConfig):
 
 
 class OperationsConfig(MetricsConfig):
+    """All of them, for the site."""
+
     default = True
+
+    def ready(self) -> None:
+        """Register the checks of `manage.py check --deploy` as well."""
+        from operations import checks
+
+        super().ready()
+        checks.register_all()

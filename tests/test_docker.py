@@ -230,4 +230,4 @@ def test_images_of_the_page_take_the_arguments(command):
 
 def test_commands_of_django_exist():
     names = set(re.findall(r"manage\.py (\w+)", PAGE + DOCKERFILE))
-    assert {"doctor", "migrate"} <= names <= get_commands().keys()
+    assert {"doctor", "migrate_locked"} <= names <= get_commands().keys()

@@ -1,7 +1,7 @@
 """nginx before a site: it comes from an address that gunicorn does not believe by itself."""
 
-import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +49,9 @@ def proxied(folder: Path, to: str, certificate: Path | None = None) -> Iterator[
     configuration = folder / "nginx.conf"
     configuration.write_text(CONFIGURATION.format(folder=folder, port=port, tls=tls, to=to))
     command = [nginx, "-c", configuration, "-e", folder / "nginx.log"]
-    process = subprocess.Popen(command, env=guard.marked(os.environ))
+    process = subprocess.Popen(command)
+    # nginx writes its title over its environment, so it cannot be known by a mark there.
+    guard.watch(process.pid, signal.SIGTERM)
     url = f"http{'s' if certificate else ''}://127.0.0.1:{port}"
     try:
         eventually(lambda: is_up(url), what="nginx's start")
