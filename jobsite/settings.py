@@ -204,6 +204,10 @@ BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
 BROKER_DEV_USERS = False
 BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 2000)
 BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
+# What deliveries name in `Upstash-Region`. Only receivers that have keys of several regions read it.
+BROKER_REGION = env.get("BROKER_REGION", "").strip().upper().replace("_", "-") or "EU-CENTRAL-1"
+if BROKER_REGION not in {"EU-CENTRAL-1", "US-EAST-1"}:
+    raise ImproperlyConfigured(f"BROKER_REGION={BROKER_REGION!r} is not EU-CENTRAL-1 or US-EAST-1.")
 # The most that a message may ask for.
 BROKER_MESSAGE_BYTES = number("BROKER_MESSAGE_BYTES", 1024 * 1024)
 BROKER_TIMEOUT_SECONDS = number("BROKER_TIMEOUT_SECONDS", 15 * 60)
