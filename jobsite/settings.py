@@ -197,14 +197,17 @@ for name, token in pairs("BROKER_READ_ONLY_TOKENS"):
     if name not in BROKER_ACCOUNTS:
         raise ImproperlyConfigured(f"BROKER_READ_ONLY_TOKENS: there is no account {name!r}.")
     BROKER_ACCOUNTS[name]["read_only_token"] = token
-# For `manage.py broker` only: its port, and whether the development users whose tokens are
-# published are wanted. Only broker_settings.py can let them in.
+# For `manage.py broker` only: its ports (0: the next one), whether the development users whose
+# tokens are published are wanted, and web pages of which origin may use it. Only
+# broker_settings.py can let them in.
 QSTASH_DEV_PORT = number("QSTASH_DEV_PORT", 8080)
+QSTASH_DEV_LOG_PORT = number("QSTASH_DEV_LOG_PORT", 0, least=0)
 BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
 BROKER_DEV_USERS = False
+BROKER_ALLOW_ORIGIN = url("BROKER_ALLOW_ORIGIN")
 BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 2000)
 BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
-# What deliveries name in `Upstash-Region`. Only receivers that have keys of several regions read it.
+# What deliveries name in `Upstash-Region`, for receivers that have keys of several regions.
 BROKER_REGION = env.get("BROKER_REGION", "").strip().upper().replace("_", "-") or "EU-CENTRAL-1"
 if BROKER_REGION not in {"EU-CENTRAL-1", "US-EAST-1"}:
     raise ImproperlyConfigured(f"BROKER_REGION={BROKER_REGION!r} is not EU-CENTRAL-1 or US-EAST-1.")

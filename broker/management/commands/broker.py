@@ -32,6 +32,17 @@ class Command(BaseCommand):
         parser.add_argument(
             "--workers", type=int, default=1, help="server processes, default: %(default)s"
         )
+        parser.add_argument(
+            "--log-port",
+            type=int,
+            help="the log server's port, default: QSTASH_DEV_LOG_PORT, or the port + 1; 0: none",
+        )
+        parser.add_argument(
+            "--allow-origin",
+            default=settings.BROKER_ALLOW_ORIGIN,
+            metavar="ORIGIN",
+            help="let web pages of this one origin use the queue, such as a console's",
+        )
         data = parser.add_mutually_exclusive_group()
         data.add_argument(
             "--database",
