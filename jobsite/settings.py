@@ -164,6 +164,15 @@ if EMAIL_URL and DEFAULT_FROM_EMAIL == "jobs@localhost":
 # All visitors together.
 EMAIL_MOST_A_DAY = number("EMAIL_MOST_A_DAY", 200)
 
+# How often in a minute a visitor may do it; 0: no limit. Whoever throws the cookie away is still
+# one of those who share an address, and these may together do it LIMIT_VISITORS times as often.
+# Each process counts for itself.
+LIMIT_JOBS = number("LIMIT_JOBS", 60, least=0)
+LIMIT_UPLOADS = number("LIMIT_UPLOADS", 20, least=0)
+LIMIT_SCHEDULES = number("LIMIT_SCHEDULES", 20, least=0)
+LIMIT_BINS = number("LIMIT_BINS", 20, least=0)
+LIMIT_VISITORS = number("LIMIT_VISITORS", 10)
+
 # How many open pages a process tells at once what has changed. Further ones ask every now and
 # then, as all do if this is 0.
 LIVE_STREAMS = number("LIVE_STREAMS", 2000, least=0)
@@ -251,6 +260,7 @@ INSTALLED_APPS = [
 
 # All of these run on the event loop; jobsite/middleware.py says why.
 MIDDLEWARE = [
+    "jobsite.middleware.AddressMiddleware",
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
     "jobsite.middleware.GZipMiddleware",
@@ -260,6 +270,7 @@ MIDDLEWARE = [
     "jobsite.middleware.XFrameOptionsMiddleware",
     "jobsite.middleware.SiteMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "jobsite.middleware.LimitsMiddleware",
 ]
 
 ROOT_URLCONF = "jobsite.urls"

@@ -36,8 +36,8 @@ NAMES = [
 ]
 # Each is right for some option, wrong for another, or nearly right.
 PIECES = [
-    "", " ", "\t", "0", "1", "3", "-1", "1.5", "007", "9999999999999", "٣", "1e9", "s", "30s", "1h30m", "1d1d",
-    "5", "ms", "8d", "POST", "get", "BREW", "true", "True", "no", "http://a.test/",
+    "", " ", "\t", "0", "1", "3", "-1", "1.5", "007", "9999999999999", "٣", "1e9", "s", "30s",
+    "1h30m", "1d1d", "5", "ms", "8d", "POST", "get", "BREW", "true", "True", "no", "http://a.test/",
     "https://a.test:99999/", "https://[::1", "ftp://a.test", "//a.test", "name", "a:b", "a/b",
     ",", ";", "=", "parallelism=2", "rate=0", "period=1m", "parallelism=", "rate=1,period=8d",
     "1000*retried", "pow(2,retried)", "1/0", "(((", "sqrt(-1)", "max(1)", "retried", "body",
