@@ -10,8 +10,10 @@ import signal
 from typing import Any
 
 from broker.open_files import allow_many
+from jobsite import slow_heads
 
 allow_many()
+slow_heads.install()
 
 wsgi_app = "jobsite.asgi:application"
 worker_class = "asgi"
