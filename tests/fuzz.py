@@ -41,7 +41,8 @@ METHODS = [
 ]  # fmt: skip
 PIECES_OF_PATH = [
     b"/", b"//", b"a", b"..", b".", b"%2e%2e", b"%00", b"%ff", b"%F0%9F%98%80", b"%0a",
-    b"%", b"%zz", b"~", b"~/new", b"?", b"?status=", b"status=204", b"&status=999", b"&", b"=", b"%26", b";",
+    b"%", b"%zz", b"~", b"~/new", b"?", b"?status=", b"status=204", b"&status=999", b"&", b"=",
+    b"%26", b";",
     b"*", b"?" + b"a=1&" * 1100, b"x" * 2000, "é".encode(), b"\xff", b"?status=500",
     b"?status=%32%30%30",
 ]  # fmt: skip
