@@ -24,7 +24,7 @@ TABLES = [
 ]  # fmt: skip
 ENDPOINTS = {"endpoints": [{"url": "https://mine.test/", "name": "mine"}]}
 SECRET = "a text of the first account"
-# What each route is asked for, and in what order; in what statuses it may answer. {…} is the first account's.
+# What each route is asked for, in this order, and in what statuses it may answer. {…} is theirs.
 ROUTES = [
     ("GET", "messages/{message}", b"", {404}),
     ("DELETE", "messages/{message}", b"", {404}),
