@@ -6,6 +6,7 @@ If a lease ends before it is renewed, its dispatcher is presumed dead and the me
 again.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from django.db import connection
@@ -45,6 +46,10 @@ class ClaimedMessages(NamedTuple):
     rows: list[Row]
     keys: dict[str, str]
     next_due_at: int | None
+
+    @property
+    def ids(self) -> list[int]:
+        return [row[0] for row in self.rows]
 
 
 @one_by_one
@@ -172,10 +177,15 @@ def renew(dispatcher: str, now: int, lease_ms: int) -> int:
     return held.update(due_at=now + lease_ms)
 
 
-def give_back(dispatcher: str, now: int) -> int:
-    """Make what a dispatcher will not finish due again at once; return how many messages."""
-    held = Message.objects.filter(claimed_by=dispatcher, due_at__isnull=False)
+def give_back(
+    dispatcher: str, now: int, but: Collection[int] = (), reason: str = GIVEN_BACK
+) -> int:
+    """Make what a dispatcher will not finish due again at once; return how many messages.
+
+    `but` are the primary keys of messages that it keeps.
+    """
+    held = Message.objects.filter(claimed_by=dispatcher, due_at__isnull=False).exclude(id__in=but)
     held.filter(state=State.CANCEL_REQUESTED).update(due_at=now, claimed_by="")
     active = held.filter(state=State.ACTIVE)
-    Event.objects.log(list(active.values_list("id", flat=True)), State.ERROR, now, GIVEN_BACK)
+    Event.objects.log(list(active.values_list("id", flat=True)), State.ERROR, now, reason)
     return active.update(state=State.RETRY, claimed_by="", due_at=now, runs_in=None)

@@ -17,16 +17,17 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 from django.conf import settings
-from django.db import OperationalError
 
 from broker import delivery, wakeup
 from broker.claiming import ClaimedMessages, ClaimTerms, claim, claim_from_lanes, give_back, renew
 from broker.clock import now_ms
 from broker.delivery import Outcome
+from broker.doubts import Doubts, settle_doubts
 from broker.early_claims import BUSY, EarlyClaims
 from broker.models import Message, Pulse, remove_stale_pulses
 from broker.retention import keep_sweeping
 from broker.settling import Settlement, settle_all
+from groupcommit import outages
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 
@@ -60,6 +61,7 @@ class Dispatcher:
         self.pulse_ms = min(PULSE_MS, self.lease_ms // 3)
         self.in_flight: dict[int, asyncio.Task[None]] = {}
         self.hosts: Counter[str] = Counter()  # how many of them go to each host
+        self.doubts = Doubts()
         self.wake = asyncio.Event()
         self.stopping, self.stopping_since, self.has_left = False, 0.0, False
         self.pulsed_at = 0
@@ -83,8 +85,10 @@ class Dispatcher:
             while not self.stopping:
                 try:
                     await self.turn()
-                except Exception:
-                    logger.exception("dispatcher failed, trying again")
+                except Exception as error:
+                    self.doubts.after_error, self.pulsed_at = True, 0
+                    if not outages.reported(error):
+                        logger.exception("dispatcher failed, trying again")
                     await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
         finally:
             wakeup.unlisten(early_claims.on_store)
@@ -96,8 +100,9 @@ class Dispatcher:
         while True:
             try:
                 await wakeup.watch(self.wake.set)
-            except Exception:
-                logger.exception("dispatcher failed to watch the database, trying again")
+            except Exception as error:
+                if not outages.reported(error):
+                    logger.exception("dispatcher failed to watch the database, trying again")
                 await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
 
     async def turn(self) -> None:
@@ -117,6 +122,9 @@ class Dispatcher:
 
     async def pulse(self, now: int) -> None:
         """Show that this dispatcher is alive, and renew its claims."""
+        if self.doubts.exist():
+            await writer.write(settle_doubts, self)
+            self.doubts.after_error = False
         await writer.write(show_pulse, (self.name, now, len(self.in_flight), self.lease_ms))
         self.pulsed_at = now
 
@@ -184,9 +192,10 @@ class Dispatcher:
             try:
                 await writer.write(settle_all, settlement)
                 break
-            except OperationalError:
-                logger.exception("settling failed, trying again", extra=extra)
             except Exception as error:
+                if outages.reported(error):
+                    await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
+                    continue
                 failures += 1
                 logger.exception("settling failed, trying again", extra=extra)
                 outcome = outcome._replace(header={}, body=b"")
@@ -221,12 +230,15 @@ class Dispatcher:
         deadline = self.stopping_since + grace_seconds
         while self.in_flight and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(self.in_flight.values(), timeout=min(left, self.pulse_ms / 1000))
-            await self.pulse(self.clock())
+            with outages.survived():
+                await self.pulse(self.clock())
         for task in (unfinished := list(self.in_flight.values())):
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
         self.has_left = True
-        given_back = await writer.write(leave, (self.name, self.clock()))
+        given_back = 0
+        with outages.survived():  # then others take over when the leases have ended
+            given_back = await writer.write(leave, (self.name, self.clock()))
         await self.close()
         logger.info("dispatcher stopped", extra={"dispatcher": self.name, "given_back": given_back})
 

@@ -44,6 +44,7 @@ class EarlyClaims:
         if dispatcher.stopping or held > BUSY or room <= 0:
             return self.wake
         [claimed] = claim([dispatcher.terms(room)])
+        dispatcher.doubts.begin(claimed.ids)
         return functools.partial(self.hand_over, claimed) if claimed.rows else self.wake
 
     def wake(self) -> None:
@@ -63,5 +64,6 @@ class EarlyClaims:
         if self.dispatcher.has_left:
             return  # the messages have been given back
         self.dispatcher.start_deliveries(claimed)
+        self.dispatcher.doubts.end(claimed.ids)
         if claimed.next_due_at is not None:
             self.dispatcher.wake.set()

@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 from broker import lanes
 from broker.clock import DAY_MS, now_ms
 from broker.models import DeadLetter, Event, FlowControl, Message, Queue, State
+from groupcommit.outages import reported
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 
@@ -61,8 +62,9 @@ async def try_to(write: Any, now: int) -> bool:
     """Run one sweep; whether there may be more."""
     try:
         return bool(await writer.write(write, now, PATIENCE_SECONDS))
-    except Exception:
-        logger.exception("cannot delete what is old, trying again")
+    except Exception as error:
+        if not reported(error):
+            logger.exception("cannot delete what is old, trying again")
         return False
 
 

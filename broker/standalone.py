@@ -67,6 +67,7 @@ class Arguments(NamedTuple):
     workers: int
     log_port: int | None = None  # None: as the settings say, or the next one
     allow_origin: str = ""
+    development_users: bool = False
 
 
 def run(arguments: Arguments, say: Callable[[str], None]) -> int:
@@ -76,7 +77,7 @@ def run(arguments: Arguments, say: Callable[[str], None]) -> int:
         signals(exit_at_once),
         database_for(arguments) as database,
     ):
-        variables = variables_for(listener, database)
+        variables = variables_for(listener, database, arguments.development_users)
         variables["BROKER_ALLOW_ORIGIN"] = checked_origin(arguments.allow_origin)
         published = variables["BROKER_DEV_USERS"] == "1"
         log_listener = listen_for_log(listener, arguments.log_port, say) if published else None
@@ -125,14 +126,14 @@ def listen(host: str, port: int) -> socket.socket:
 def listen_for_log(
     listener: socket.socket, port: int | None, say: Callable[[str], None]
 ) -> socket.socket | None:
-    """Open the log server's socket, beside the queue's; 0 means that none is wanted.
+    """Open the log server's socket, beside the queue's and on loopback only; 0: none is wanted.
 
     The queue does without one if the port is taken: nothing depends on it.
     """
     host, own = listener.getsockname()[:2]
     if port is None:
         port = settings.QSTASH_DEV_LOG_PORT or own + 1
-    if not port:
+    if not port or not ipaddress.ip_address(host).is_loopback:
         return None
     try:
         return listen(host, port)
@@ -167,10 +168,15 @@ def database_for(arguments: Arguments) -> Iterator[str]:
         yield str(file)
 
 
-def variables_for(listener: socket.socket, database: str) -> dict[str, str]:
+def variables_for(
+    listener: socket.socket, database: str, development_users: bool = False
+) -> dict[str, str]:
     """The environment of the server: this process's own, and what its settings must read."""
     host, port = listener.getsockname()[:2]
-    published = settings.BROKER_DEV_USERS_WANTED and ipaddress.ip_address(host).is_loopback
+    if development_users and not settings.BROKER_DEV_USERS_WANTED:
+        raise CannotStart("--development-users contradicts BROKER_DEV_USERS=0")
+    anybody = development_users or ipaddress.ip_address(host).is_loopback
+    published = settings.BROKER_DEV_USERS_WANTED and anybody
     is_url = "://" in database
     secret_file = Path("broker.secret" if is_url else f"{database}.secret")
     variables = {

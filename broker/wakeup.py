@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from django.db import connection, transaction
 
+from groupcommit.connections import disk
+
 CHANNEL = "broker_due"
 # https://www.sqlite.org/pragma.html#pragma_data_version
 LOOK_SECONDS = 0.02
@@ -51,16 +53,21 @@ async def watch(changed: Callback) -> None:
 
 
 async def watch_sqlite(changed: Callback) -> None:
-    """Look at the database's version number; this takes microseconds and no lock."""
+    """Look at the database's version number; this takes microseconds and no lock.
+
+    OperationalError when the disk has failed somebody: then all connections must be opened anew.
+    """
+    failures = disk.failures
     watching = sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)
     try:
         seen = None
-        while True:
+        while failures == disk.failures:
             (version,) = watching.execute("PRAGMA data_version").fetchone()
             if version != seen:
                 seen = version
                 changed()
             await asyncio.sleep(LOOK_SECONDS)
+        raise sqlite3.OperationalError("the disk has failed")
     finally:
         watching.close()
 

@@ -4,26 +4,34 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import OperationalError, connection, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 
-LOCK_SECONDS = 20.0
+from groupcommit import outages
+
 LOCK_RETRY_SECONDS = 0.001
 
 
 @contextmanager
-def write_transaction(lock_seconds: float = LOCK_SECONDS) -> Iterator[None]:
+def write_transaction(lock_seconds: float | None = None) -> Iterator[None]:
     """Like `transaction.atomic()`, but fair among processes on SQLite.
 
     SQLite itself waits for its write lock in longer and longer sleeps, up to 100 ms, and may
     never get it beside a process that takes it again and again. This tries every millisecond,
-    and raises OperationalError if it does not get the lock in time.
+    and raises OperationalError if it does not get the lock in time: 20 s, or what outages.py
+    allows a process that answers requests.
     https://www.sqlite.org/c3ref/busy_timeout.html
     """
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         with transaction.atomic():
             yield
         return
-    block = lock_database(lock_seconds)
+    block = lock_database(outages.lock_seconds() if lock_seconds is None else lock_seconds)
     try:
         yield
     except BaseException as error:
@@ -44,9 +52,12 @@ def lock_database(lock_seconds: float) -> transaction.Atomic:
             try:
                 block.__enter__()
                 return block
+            except outages.NoAnswer:
+                raise  # somebody in this thread has just waited for it in vain
             except OperationalError:
                 if time.monotonic() > deadline:
                     raise
+                vars(connections[DEFAULT_DB_ALIAS]).pop("waited_in_vain_at", None)  # it goes on
                 time.sleep(LOCK_RETRY_SECONDS)
     finally:
-        sqlite.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
+        sqlite.execute(f"PRAGMA busy_timeout = {outages.lock_seconds() * 1000:.0f}")

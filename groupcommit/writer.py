@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
+from groupcommit import outages
 from groupcommit.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ SWITCH_SECONDS = 0.002
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 DEADLOCK = "40P01"
 DEADLOCK_TRIES = 5
+# After a batch has waited for a lock in vain, each of its writes may wait so long, and all of
+# them together not much longer than that.
+BRIEFLY_SECONDS = 0.2
+ALL_BRIEFLY_SECONDS = 1.0
 
 
 class LockedWrite[A, R]:
@@ -95,11 +100,20 @@ class Writer:
 
         A write with `patience` lets others gather for so many seconds, or until one without
         patience is queued. Cancelling the caller does not undo a queued write.
+
+        NoAnswer after 4 s in a process that answers requests. A write that has not begun by
+        then never will; one that is under way may still be committed.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self.put(Pending(write, argument, patience, loop, future))
-        return await future
+        if not outages.is_limited():
+            return await future
+        timer = loop.call_later(outages.ANSWER_SECONDS, expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def put(self, pending: Pending) -> None:
         self.pending.put(pending)
@@ -115,12 +129,14 @@ class Writer:
     def run(self) -> None:
         """Commit one batch after the other, as long as the process runs."""
         while True:
-            batch = self.gather()
+            batch = [pending for pending in self.gather() if not is_expired(pending)]
             try:
-                commit(batch)
+                if batch:
+                    commit(batch)
                 connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
             except Exception as error:
-                logger.exception("writer failed, going on with the next batch")
+                if not outages.reported(error):
+                    logger.exception("writer failed, going on with the next batch")
                 report([(pending, error) for pending in batch])
             time.sleep(min((len(batch) - 1) * REST_SECONDS_PER_WRITE, LONGEST_REST_SECONDS))
 
@@ -138,38 +154,93 @@ class Writer:
         return batch
 
 
+def expire(future: asyncio.Future[Any]) -> None:
+    """Tell a caller that it is not known what becomes of its write."""
+    if not future.done():
+        future.set_exception(outages.NoAnswer("it has not answered in time"))
+
+
+def is_expired(pending: Pending) -> bool:
+    """Whether a caller has been told so; one that was cancelled has not."""
+    future = pending.future
+    return bool(future.done() and not future.cancelled())
+
+
 def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
     """Run a batch in one transaction; if it fails, each write in one of its own.
 
-    A batch that PostgreSQL has chosen as the victim of a deadlock has changed nothing, and runs
-    again.
+    A batch that PostgreSQL has chosen as the victim of a deadlock, or whose connection was cut
+    before its commit, has changed nothing, and runs again. If it is not known whether it was
+    committed, or the database does not answer, all callers are told so.
     """
+    answers: list[tuple[Pending, Any]] = []
+    try:
+        with write_transaction():
+            answers = run_writes(batch)
+    except Exception as error:
+        never_sent = not answers
+        if tries_left and getattr(error.__cause__, "sqlstate", "") == DEADLOCK:
+            commit(batch, tries_left - 1)
+        elif outages.is_outage(error):
+            after_outage(batch, error, tries_left if never_sent else 0)
+        elif len(batch) == 1:
+            report([(batch[0], error)])
+        else:
+            if not isinstance(error, Error):
+                logger.warning("write failed, running its batch one by one", exc_info=error)
+            for pending in batch:
+                commit([pending])
+    else:
+        if outages.log.lasting:
+            outages.log.end()
+        report(answers)
+
+
+def run_writes(batch: list[Pending]) -> list[tuple[Pending, Any]]:
+    """Run the writes of a batch, and return each with its result."""
     by_write: dict[Write[Any, Any], list[Pending]] = {}
     for pending in batch:
         by_write.setdefault(pending.write, []).append(pending)
     answers: list[tuple[Pending, Any]] = []
-    try:
-        with write_transaction():
-            for write, callers in by_write.items():
-                if isinstance(write, LockedWrite):
-                    write.lock([caller.argument for caller in callers])
-            for write, callers in by_write.items():
-                run = write.write if isinstance(write, LockedWrite) else write
-                results = run([caller.argument for caller in callers])
-                answers += zip(callers, results, strict=True)
-    except Exception as error:
-        if tries_left and getattr(error.__cause__, "sqlstate", "") == DEADLOCK:
-            commit(batch, tries_left - 1)
+    for write, callers in by_write.items():
+        if isinstance(write, LockedWrite):
+            write.lock([caller.argument for caller in callers])
+    for write, callers in by_write.items():
+        run = write.write if isinstance(write, LockedWrite) else write
+        results = run([caller.argument for caller in callers])
+        answers += zip(callers, results, strict=True)
+    return answers
+
+
+def after_outage(batch: list[Pending], error: Exception, tries_left: int) -> None:
+    """Do what can be done for a batch that the database has not taken; `error` is its own.
+
+    Somebody may have locked one row. Without tries it may have been committed.
+    """
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    if tries_left and outages.is_wait_in_vain(error):
+        if len(batch) > 1 and database.vendor == "postgresql":
+            commit_briefly(batch, error)
             return
-        if len(batch) == 1:
-            report([(batch[0], error)])
+    elif tries_left and database.vendor == "postgresql":
+        cut = database.connection is None or database.connection.closed
+        database.close_if_unusable_or_obsolete()
+        if cut:
+            commit(batch, tries_left=0)
             return
-        if not isinstance(error, Error):
-            logger.warning("write failed, running its batch one by one", exc_info=error)
-        for pending in batch:
-            commit([pending])
-    else:
-        report(answers)
+    report([(pending, error) for pending in batch])
+
+
+def commit_briefly(batch: list[Pending], error: Exception) -> None:
+    """Run writes one by one, and none for long; `error` is for those that find no time."""
+    ends_at = time.monotonic() + ALL_BRIEFLY_SECONDS
+    for pending in batch:
+        if time.monotonic() > ends_at:
+            report([(pending, error)])
+            continue
+        connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+        with outages.wait_at_most(BRIEFLY_SECONDS):
+            commit([pending], tries_left=0)
 
 
 def report(answers: list[tuple[Pending, Any]]) -> None:

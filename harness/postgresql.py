@@ -67,13 +67,21 @@ class Cluster:
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres")
         self.run("initdb", "--username=tests", "--auth=trust", "--encoding=UTF8", "--no-sync")
+        self.launch()
+        return self
+
+    def launch(self) -> None:
+        """Start the server, also once more after `halt`."""
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
         log = str(Path(self.folder) / "log")
         self.run("pg_ctl", "-w", "-t", str(START_SECONDS), "-o", options, "-l", log, "start")
-        return self
+
+    def halt(self, mode: str = "immediate") -> None:
+        """Stop the server and keep its data; `mode` is one of pg_ctl's."""
+        self.run("pg_ctl", "-w", "-m", mode, "stop")
 
     def stop(self) -> None:
-        self.run("pg_ctl", "-w", "-m", "immediate", "stop")
+        self.halt()
         shutil.rmtree(self.folder)
 
     def __enter__(self) -> Self:
@@ -83,9 +91,13 @@ class Cluster:
             with suppress(subprocess.CalledProcessError):
                 self.stop()
             raise
+        self.watch()
+        return self
+
+    def watch(self) -> None:
+        """Have the server end with this program."""
         postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
         guard.watch(postmaster, signal.SIGQUIT)
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.stop()

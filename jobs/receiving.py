@@ -20,13 +20,14 @@ from math import ceil
 from traceback import format_exception, format_exception_only
 from typing import Any
 
-from django.db import connections
+from django.db import Error, connections
 from django.http import HttpRequest, JsonResponse
 from django.tasks.exceptions import TaskException
 from django.tasks.signals import task_finished, task_started
 from django.utils import timezone
 from django.utils.json import normalize_json
 
+from groupcommit.outages import reported, wait_patiently
 from groupcommit.writer import writer
 from jobs.exceptions import CutOff, GiveUp, LeaseLost, TryAgain
 from jobs.interface import (
@@ -62,7 +63,7 @@ MOST_ERRORS = 20
 LONGEST_TRACEBACK = 10_000
 # Synchronous tasks have threads of their own: they must not block the event loop, nor the one
 # thread that all of Django's synchronous code shares.
-threads = ThreadPoolExecutor(thread_name_prefix="task")
+threads = ThreadPoolExecutor(thread_name_prefix="task", initializer=wait_patiently)
 
 
 @signed
@@ -140,7 +141,10 @@ async def keep_lease(job: Job) -> None:
     while True:
         await asyncio.sleep(LEASE.total_seconds() / 3)
         if job.lease_left(timezone.now()) < LEASE * 2 / 3:
-            await writer.write(save_transitions, job.renew(timezone.now()))
+            try:
+                await writer.write(save_transitions, job.renew(timezone.now()))
+            except Error as error:
+                reported(error)
 
 
 async def attempt_failed(
@@ -156,7 +160,7 @@ async def attempt_failed(
         await announce(task_finished, JobResult.of(job, task))
         return never(job.error)
     await writer.write(save_transitions, put_back(job, error, retried))
-    expected = isinstance(error, TryAgain)
+    expected = isinstance(error, TryAgain) or reported(error)
     extra = log | {"error": job.error}
     logger.warning("attempt failed", extra=extra, exc_info=None if expected else error)
     return again(job.error, error.after if isinstance(error, TryAgain) else None)

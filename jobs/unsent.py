@@ -14,6 +14,7 @@ from django.tasks import task_backends
 from django.tasks.exceptions import TaskException
 from django.utils import timezone
 
+from groupcommit.outages import reported
 from groupcommit.writer import writer
 from jobs.backends import HostedQueue
 from jobs.exceptions import PublishError
@@ -51,6 +52,7 @@ async def keep_publishing_unsent() -> None:
     while True:
         try:
             await publish_unsent()
-        except DatabaseError:
-            logger.exception("cannot look for unsent jobs")
+        except DatabaseError as error:
+            if not reported(error):
+                logger.exception("cannot look for unsent jobs")
         await asyncio.sleep(ROUND_SECONDS)

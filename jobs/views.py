@@ -12,7 +12,6 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.paginator import Paginator
-from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import aget_object_or_404, redirect, render
 from django.tasks import task_backends
@@ -124,9 +123,6 @@ async def show_published(
         job: Job | None = (await publishing).job
     except PublishError as error:
         job, failure = error.job or again, str(error)
-    except DatabaseError:
-        logger.exception("cannot save a job")
-        job, failure = again, "The database did not answer. Try again in a moment."
     if again:
         return await show_changed(request, again.id, failure)
     if request.htmx:

@@ -25,6 +25,7 @@ from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
 from broker.retention import keep_sweeping
+from groupcommit.outages import limit_waiting
 from live.reader import reader
 
 # How long a body may take: so long, and longer for each byte of it that has come; and how long
@@ -86,6 +87,7 @@ class Site(ASGIHandler):
         https://asgi.readthedocs.io/en/latest/specs/lifespan.html
         """
         await receive()
+        limit_waiting()
         if settings.RUN_DISPATCHER:
             self.dispatcher = Dispatcher()
             self.dispatcher.start()

@@ -8,7 +8,7 @@ from jobsite.settings import *  # noqa: F403
 from jobsite.settings import BROKER_ALLOW_ORIGIN, QSTASH_DEV_LOG_PORT, flag
 
 INSTALLED_APPS = ["broker"]
-MIDDLEWARE = []
+MIDDLEWARE = ["jobsite.unavailable.UnavailableMiddleware"]
 ROOT_URLCONF = "jobsite.broker_urls"
 SWEEPS = []
 # The queue runs no tasks itself.
@@ -42,7 +42,7 @@ DEVELOPMENT_USERS = {
 }
 
 # They are let in only if this is 1. `manage.py broker` sets it for its server: 1 if it serves a
-# loopback address and they are wanted, else 0.
+# loopback address, or was told --development-users, and they are wanted; else 0.
 BROKER_DEV_USERS = flag("BROKER_DEV_USERS")
 if BROKER_DEV_USERS:
     BROKER_ACCOUNTS = DEVELOPMENT_USERS

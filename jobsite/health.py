@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from broker.clock import now_ms
 from broker.models import dispatcher_is_alive, queue_is_stuck
+from groupcommit import outages
 
 NONE = "none is running, and no message waits for one"
 STUCK = "queue is not running: messages are due and nothing claims them"
@@ -29,6 +30,9 @@ def healthz(request: HttpRequest) -> JsonResponse:
     """
     report, healthy = examine()
     response = JsonResponse(report, status=200 if healthy else 503)
+    if not healthy:
+        response["Retry-After"] = str(outages.RETRY_AFTER_SECONDS)
+        response._has_been_logged = True  # type: ignore[attr-defined]  # the answer says it
     if request.method == "HEAD":
         response.content = b""  # gunicorn would log a warning about a body
     return response
@@ -43,7 +47,8 @@ def examine() -> tuple[dict[str, Any], bool]:
             cursor.execute("SELECT 1")
         dispatcher = "not needed" if hosted else state_of_dispatchers(now_ms())
     except DatabaseError as error:
-        return {"database": f"not answering: {error}"}, False
+        reason = outages.reason(error) if outages.reported(error) else str(error)
+        return {"database": f"not answering: {reason}"}, False
     report = {
         "database": "ok",
         "database_milliseconds": round(1000 * (time.perf_counter() - started), 1),

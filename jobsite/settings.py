@@ -271,6 +271,7 @@ MIDDLEWARE = [
     "jobsite.middleware.SiteMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "jobsite.middleware.LimitsMiddleware",
+    "jobsite.unavailable.UnavailableMiddleware",  # the last one: it calls the view
 ]
 
 ROOT_URLCONF = "jobsite.urls"
@@ -299,7 +300,9 @@ DATABASES = {
     )
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Django's own backends, with limits on how long a request waits (groupcommit/outages.py).
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["ENGINE"] = "groupcommit.sqlite"
     # WAL: readers need not wait for the writer. FULL: a commit survives a power cut.
     # IMMEDIATE: a transaction takes the write lock when it begins, so it waits for its
     # turn there and does not fail half way.
@@ -308,12 +311,21 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "CONN_MAX_AGE": None,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         },
     }
 else:
-    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 4}}
+    DATABASES["default"]["ENGINE"] = "groupcommit.postgresql"
+    # Notice within ten seconds that the server's machine is gone, also where nothing is asked.
+    # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+    DATABASES["default"]["OPTIONS"] = {
+        "pool": {"min_size": 1, "max_size": 4},
+        "connect_timeout": 2,
+        "keepalives_idle": 4,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    } | DATABASES["default"].get("OPTIONS", {})
 
 # The session only holds the visitor's name, so it fits into a signed cookie.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
@@ -342,6 +354,9 @@ STORAGES = {
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS += env.get("ALLOWED_HOSTS", "").replace(",", " ").split()
 ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
+# Heroku's router passes on no request for the domain of another app, and an app whose
+# PUBLIC_URL is not known is reached at its own.
+ALLOWED_HOSTS += [".herokuapp.com"] if ON_HEROKU else []
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 
 # Django looks for its own middleware by name and does not find the subclasses used here, so
@@ -381,6 +396,8 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        # Its warnings are that the database does not answer; groupcommit/outages.py says so, too.
+        "psycopg.pool": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
     }
     | {
         name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}

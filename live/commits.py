@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager
 
 from django.db import connection
 
+from groupcommit.connections import disk
+
 
 @contextmanager
 def commits() -> Iterator[Callable[[], bool]]:
@@ -20,11 +22,14 @@ def commits() -> Iterator[Callable[[], bool]]:
         yield lambda: True
         return
     name = connection.settings_dict["NAME"]
+    failures = disk.failures
     with closing(sqlite3.connect(name, check_same_thread=False)) as watching:
         seen = None
 
         def committed() -> bool:
             nonlocal seen
+            if failures != disk.failures:  # then all connections must be opened anew
+                raise sqlite3.OperationalError("the disk has failed")
             before, (seen,) = seen, watching.execute("PRAGMA data_version").fetchone()
             return bool(seen != before)
 

@@ -14,6 +14,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 
+from groupcommit.outages import reported
 from live.commits import commits
 from live.sources import Source, sources
 
@@ -91,8 +92,8 @@ class Reader:
                             failed = False
                         begun.set()
                         await asyncio.sleep(LOOK_SECONDS)
-            except Exception:
-                if not failed:
+            except Exception as error:
+                if not reported(error) and not failed:
                     logger.exception("cannot read what has changed, trying again")
                 failed = True
                 begun.set()

@@ -4,11 +4,9 @@ The message has just been published, or is on its way. Everything here is read f
 which `jobs/receiving.py` keeps up to date.
 """
 
-import logging
 from collections.abc import Awaitable
 from typing import Any
 
-from django.db import DatabaseError
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -23,8 +21,6 @@ from jobs.views import visitor_of
 from live.views import News
 from recipes.results import REFRESH_SECONDS, unreachable, way_of
 
-logger = logging.getLogger(__name__)
-
 
 async def published(publishing: Awaitable[JobResult]) -> tuple[Job | None, str]:
     """Wait for the queue: the job if it was saved, and why its message was not taken."""
@@ -32,9 +28,6 @@ async def published(publishing: Awaitable[JobResult]) -> tuple[Job | None, str]:
         return (await publishing).job, ""
     except PublishError as error:
         return error.job, str(error)
-    except DatabaseError:
-        logger.exception("cannot save a job")
-        return None, "The database did not answer. Try again in a moment."
 
 
 async def shown_job(request: HttpRequest, task: JobTask) -> Card | None:

@@ -4,13 +4,11 @@ No message passes here. A page says which tasks are its own; their jobs are list
 first, as on the home page, and the newest one's way is drawn above.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -27,8 +25,6 @@ from jobs.signatures import site_url
 from jobs.strip import Strip
 from jobs.views import redirect_after_post, visitor_of
 from live.views import News
-
-logger = logging.getLogger(__name__)
 
 RECENT = 20
 # A browser without scripts asks for the page again while something can still happen.
@@ -106,9 +102,6 @@ async def started(
     except PublishError as error:
         if not error.job:
             return await view(request, failure=str(error))
-    except DatabaseError:
-        logger.exception("cannot save a job")
-        return await view(request, failure="The database did not answer. Try again in a moment.")
     return redirect_after_post(page)
 
 

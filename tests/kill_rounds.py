@@ -62,8 +62,27 @@ class Tail:
         return [line.split() for line in text.splitlines()]
 
 
+class KeepingTail(Tail):
+    """The same, and what it was at the looks before."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self.kept: list[list[str]] = []
+
+    def lines(self) -> list[list[str]]:
+        self.kept += super().lines()
+        return self.kept
+
+    def take(self) -> list[list[str]]:
+        """All since the last time."""
+        taken, self.kept = self.lines(), []
+        return taken
+
+
 class House:
     """The processes by name, and the files that outlive them."""
+
+    victims = VICTIMS
 
     def __init__(self, site: Site) -> None:
         self.site, self.receiver_port = site, free_port()
@@ -71,8 +90,9 @@ class House:
         self.accepted = Tail(site.folder / "accepted")
         self.arrived = Tail(site.folder / "arrived")
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        for name in VICTIMS[1:]:
-            self.start(name)
+        for name in self.victims:
+            if name != "publisher":
+                self.start(name)
 
     def start(self, name: str, *arguments: str) -> None:
         command = {
@@ -90,13 +110,16 @@ class House:
     def kill(self, name: str) -> Kill:
         """Kill a process and its children, and start it again."""
         process, since = self.running[name], unix_ms()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        self.end(name)
         until = unix_ms()
         held = self.held_by(process.pid) if name.startswith("dispatcher") else frozenset()
         if "publisher" not in name:
             self.start(name)
         return Kill(name, since, until, held)
+
+    def end(self, name: str) -> None:
+        os.killpg(self.running[name].pid, signal.SIGKILL)
+        self.running[name].wait()
 
     def held_by(self, pid: int) -> frozenset[str]:
         """The messages a dispatcher that has just died had under way."""
@@ -130,7 +153,7 @@ class House:
             ended = process.poll()
             fine = {0, -signal.SIGKILL} if "publisher" in name else {None}
             if ended not in fine:
-                raise SystemExit(f"{name} ended with {ended}:\n{self.site.log.read_text()[-5000:]}")
+                raise SystemExit(f"{name} ended with {ended}:\n{self.site.log.read_text()[-9000:]}")
 
 
 class Rounds:

@@ -132,6 +132,12 @@ def test_unknown_region_is_an_error(read):
         read(BROKER_REGION="mars")
 
 
+def test_app_on_heroku_answers_to_the_domain_that_its_router_passes_on(read, monkeypatch):
+    assert ".herokuapp.com" not in read()["ALLOWED_HOSTS"]
+    monkeypatch.setenv("DYNO", "web.1")
+    assert ".herokuapp.com" in read()["ALLOWED_HOSTS"]
+
+
 def backend_of(settings: dict) -> str:
     return settings["TASKS"]["default"]["BACKEND"].removeprefix("jobs.backends.")
 
@@ -242,8 +248,15 @@ def test_sqlite_is_durable_and_takes_turns(read):
 
 def test_database_url_chooses_postgresql_with_a_pool(read):
     database = read(DATABASE_URL="postgresql://a:b@db.test/site")["DATABASES"]["default"]
-    assert (database["ENGINE"], database["HOST"]) == ("django.db.backends.postgresql", "db.test")
+    assert (database["ENGINE"], database["HOST"]) == ("groupcommit.postgresql", "db.test")
     assert database["OPTIONS"]["pool"]
+
+
+def test_options_of_the_database_url_are_kept(read):
+    url = "postgresql://a:b@db.test/site?sslmode=require&connect_timeout=9"
+    options = read(DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
+    assert (options["sslmode"], options["connect_timeout"]) == ("require", 9)
+    assert options["pool"]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +289,8 @@ def test_production_without_secret_key_refuses_to_start():
 
 
 def test_production_values_pass_the_deployment_check():
-    done = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    behind = PRODUCTION | {"PROXIES": "1"}
+    done = manage("check", "--deploy", "--fail-level", "WARNING", **behind)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -316,7 +330,8 @@ def queue_alone(read, monkeypatch):
 
 def test_queue_alone_has_no_pages_and_takes_any_host(queue_alone):
     settings = queue_alone()
-    assert (settings["INSTALLED_APPS"], settings["MIDDLEWARE"]) == (["broker"], [])
+    assert settings["INSTALLED_APPS"] == ["broker"]
+    assert settings["MIDDLEWARE"] == ["jobsite.unavailable.UnavailableMiddleware"]
     assert settings["ROOT_URLCONF"] == "jobsite.broker_urls"
     assert settings["ALLOWED_HOSTS"] == ["*"]
 

@@ -7,13 +7,15 @@
   };
   const isStart = (event) => ["start", "lab"].includes(event.detail.elt?.id);
 
-  function lost(event) {
+  function lost(event, words) {
     if (isStart(event)) {
-      failed("The server did not answer. Try again in a moment.");
+      failed(words ?? "The server did not answer. Try again in a moment.");
       find(event.detail.elt.elements.key.value);
-    } else if (offline().hidden) {
+    } else if (offline().hidden || words) {
+      words ??= "Connection lost.";
+      offline().lastChild.data = ` ${words} This page goes on by itself when the server is back.`;
       offline().hidden = false;
-      announce("Connection lost.");
+      announce(words);
     }
   }
 
@@ -44,8 +46,11 @@
   }
 
   function refused(event) {
-    const status = event.detail.xhr.status;
-    if (isStart(event)) {
+    const { status, responseText } = event.detail.xhr;
+    const isText = event.detail.xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
+    if (status === 503 && isText) {
+      lost(event, responseText); // it may have been done all the same
+    } else if (isStart(event)) {
       failed(
         status === 403
           ? "This page is too old. Reload it, and check that cookies are allowed."

@@ -49,11 +49,16 @@ def environment(settings, monkeypatch, tmp_path):
     monkeypatch.delenv("BROKER_DEV_USERS", raising=False)
     monkeypatch.delenv("SECRET_KEY")
 
-    def environment(host: str, database: object = tmp_path / "b.sqlite3", **given: str):
+    def environment(
+        host: str,
+        database: object = tmp_path / "b.sqlite3",
+        development_users: bool = False,
+        **given: str,
+    ):
         for name, value in given.items():
             monkeypatch.setenv(name, value)
         settings.BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
-        return variables_for(listening_on(host), str(database))
+        return variables_for(listening_on(host), str(database), development_users)
 
     return environment
 
@@ -70,6 +75,12 @@ def test_published_users_are_let_in_nowhere_else(environment, host):
 
 def test_published_users_can_be_kept_out_on_loopback(environment):
     assert environment("127.0.0.1", BROKER_DEV_USERS="0")["BROKER_DEV_USERS"] == "0"
+
+
+def test_published_users_are_let_in_anywhere_by_an_explicit_option(environment):
+    assert environment("::", development_users=True)["BROKER_DEV_USERS"] == "1"
+    with pytest.raises(CannotStart, match="contradicts BROKER_DEV_USERS=0"):
+        environment("::", development_users=True, BROKER_DEV_USERS="0")
 
 
 def test_secret_is_kept_beside_the_database(environment, tmp_path):
@@ -362,4 +373,6 @@ def test_queue_does_without_a_log_server_whose_port_is_taken():
     with listen("127.0.0.1", 0) as queue, listen("127.0.0.1", 0) as other:
         assert listen_for_log(queue, other.getsockname()[1], said.append) is None
         assert listen_for_log(queue, 0, said.append) is None
+        with listen("0.0.0.0", 0) as everywhere:  # noqa: S104  it is what must be refused
+            assert listen_for_log(everywhere, None, said.append) is None
     assert len(said) == 1 and "address already in use" in said[0]

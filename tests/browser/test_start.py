@@ -130,11 +130,17 @@ def broken_server(route: Route) -> None:
     route.fulfill(status=500, body="Server Error")
 
 
+def no_database(route: Route) -> None:
+    words = "The database is not answering: its disk is full."
+    route.fulfill(status=503, body=words, content_type="text/plain; charset=utf-8")
+
+
 @pytest.mark.parametrize(
     ("server", "words"),
     [
         (no_server, "The server did not answer. Try again in a moment."),
         (broken_server, "The server answered with an error (HTTP 500). Try again in a moment."),
+        (no_database, "The database is not answering: its disk is full."),
     ],
 )
 def test_failed_start_is_told_in_words(browse: Browse, still: Site, server, words: str):

@@ -6,14 +6,18 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from django.db import IntegrityError, OperationalError
+from django.conf import settings
+from django.db import IntegrityError, OperationalError, connection, connections
 from psycopg.errors import DeadlockDetected
 
 from broker.models import Event, Pulse
+from groupcommit import outages
 from groupcommit.statements import insert_all, one_by_one
 from groupcommit.writer import LockedWrite, writer
-from tests.elsewhere import elsewhere
+from tests.elsewhere import another_cursor, elsewhere
 
+ON_POSTGRESQL = "postgresql" in settings.DATABASES["default"]["ENGINE"]
+postgresql_only = pytest.mark.skipif(not ON_POSTGRESQL, reason="SQLite has no connection to cut")
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -254,6 +258,93 @@ def test_victim_of_a_deadlock_runs_again():
 
     assert writer.submit(deadlocked_once, "a").result(5) == "a"
     assert len(tries) == 2
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a process that answers requests, and wait very briefly."""
+    monkeypatch.setattr(outages, "_limited", True)
+    monkeypatch.setattr(outages, "ANSWER_SECONDS", 0.2)
+
+
+async def test_caller_is_told_that_nothing_is_known_of_its_write(pulses, limited):
+    busy, let_go = threading.Event(), threading.Event()
+    under_way = asyncio.create_task(writer.write(be_busy, (busy, let_go)))
+    await asyncio.to_thread(busy.wait, 5)
+    waiting = asyncio.create_task(writer.write(pulses, "never begun"))
+    for write in (under_way, waiting):
+        with pytest.raises(outages.NoAnswer, match="not answered in time"):
+            await write
+    let_go.set()
+    assert await asyncio.to_thread(lambda: writer.submit(pulses, "after").result(5)) == "AFTER"
+    assert pulses.batches == [["after"]]
+
+
+def test_batch_that_the_database_has_not_taken_is_not_tried_one_by_one(release):
+    tries = []
+
+    def cannot(names: list[str]) -> list[str]:
+        tries.append(names)
+        raise OperationalError("disk is full")
+
+    futures = [writer.submit(cannot, name) for name in "ab"]
+    release.set()
+    for future in futures:
+        with pytest.raises(OperationalError, match="full"):
+            future.result(5)
+    assert tries == [["a", "b"]]
+
+
+@postgresql_only
+def test_batch_whose_connection_was_cut_before_its_commit_runs_again(pulses):
+    tries = []
+
+    def cut_once(names: list[str]) -> list[str]:
+        tries.append(names)
+        if len(tries) == 1:
+            connection.connection.pgconn.finish()
+        return pulses(names)
+
+    assert writer.submit(cut_once, "a").result(5) == "A"
+    assert len(tries) == 2
+    assert stored() == {"a"}
+
+
+@postgresql_only
+def test_lost_answer_to_a_commit_is_told_and_not_tried_again(pulses, monkeypatch):
+    def lose_answer(self: object) -> None:
+        connection.connection.commit()
+        connection.connection.pgconn.finish()
+        raise OperationalError("server closed the connection")
+
+    wrapper = type(connections["default"])
+    monkeypatch.setattr(wrapper, "_commit", lose_answer)
+    with pytest.raises(OperationalError, match="closed"):
+        writer.submit(pulses, "a").result(5)
+    monkeypatch.undo()
+    assert pulses.batches == [["a"]]
+    assert stored() == {"a"}
+
+
+@postgresql_only
+def test_row_that_somebody_has_locked_fails_no_other_write(pulses, release, monkeypatch):
+    monkeypatch.setattr(outages, "_limited", True)
+    monkeypatch.setattr(outages, "STATEMENT_SECONDS", 0.5)
+    Pulse.objects.create(dispatcher="locked", seen_at=1)
+
+    @one_by_one
+    def touch(name: str) -> int:
+        return Pulse.objects.filter(dispatcher=name).update(seen_at=2)
+
+    with another_cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 1 FROM broker_pulse WHERE dispatcher = 'locked' FOR UPDATE")
+        locked, free = writer.submit(touch, "locked"), writer.submit(pulses, "free")
+        release.set()
+        assert free.result(10) == "FREE"
+        with pytest.raises(OperationalError):
+            locked.result(10)
+        cursor.execute("ROLLBACK")
 
 
 def test_writer_outlives_whatever_goes_wrong():

@@ -3,7 +3,6 @@
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.signed_cookies import SessionStore
-from django.db import DatabaseError
 from django.test import RequestFactory
 from django.utils import timezone
 
@@ -38,12 +37,6 @@ async def test_queue_that_refuses_leaves_the_job_and_the_reason(job):
     error.job = job
     assert await published(failing(error)) == (job, "cannot be reached")
     assert await published(failing(PublishError("no"))) == (None, "no")
-
-
-async def test_database_that_fails_leaves_nothing_but_a_sentence(caplog):
-    job, failure = await published(failing(DatabaseError()))
-    assert (job, failure[:12]) == (None, "The database")
-    assert "cannot save a job" in caplog.text
 
 
 async def test_newest_job_of_the_visitor_and_the_task_is_shown(request_for, queued_job):

@@ -43,6 +43,12 @@ class Command(BaseCommand):
             metavar="ORIGIN",
             help="let web pages of this one origin use the queue, such as a console's",
         )
+        parser.add_argument(
+            "--development-users",
+            action="store_true",
+            help="let the published development users in on any address: for a container whose "
+            "port is published on loopback only, as everybody who reaches it may use the queue",
+        )
         data = parser.add_mutually_exclusive_group()
         data.add_argument(
             "--database",

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand
 
 from broker.dispatcher import GRACE_SECONDS, Dispatcher
 from broker.open_files import allow_many
+from groupcommit.outages import limit_waiting
 
 
 class Command(BaseCommand):
@@ -23,6 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         allow_many()
+        limit_waiting()
         asyncio.run(run_until_signalled(Dispatcher()), loop_factory=uvloop.new_event_loop)
 
 

@@ -17,6 +17,7 @@ from django.core.servers.basehttp import WSGIRequestHandler, WSGIServer
 from django.tasks import default_task_backend
 
 from broker.dispatcher import Dispatcher
+from groupcommit.outages import limit_waiting
 from jobs.unsent import keep_publishing_unsent
 
 SWITCHED_OFF = (
@@ -70,6 +71,7 @@ class Command(RunserverCommand):
     def inner_run(self, *args: Any, **options: Any) -> None:
         """What the reloader runs, and runs again when code has changed."""
         call_command("migrate", verbosity=0)
+        limit_waiting()
         if not options["skip_checks"]:
             checks: Any = BaseCommand.get_check_kwargs(self, options)
             self.check(**checks)

@@ -1,0 +1,122 @@
+"""Django's backend for PostgreSQL, with our limits on waiting for connections and statements.
+
+No message passes here. Django takes connections from psycopg's pool. A thread that answers
+requests does not wait in the pool while the server refuses connections, gets none that the server
+has cut, and cancels a statement that takes too long.
+https://docs.djangoproject.com/en/6.1/ref/databases/#subclassing-the-built-in-database-backends
+"""
+
+import select
+import time
+from contextlib import suppress
+from typing import Any, Self
+
+import psycopg
+from django.db.backends.postgresql import base
+from psycopg.errors import _WaitTimeout
+from psycopg_pool import PoolTimeout
+
+from groupcommit.connections import Impatient
+from groupcommit.outages import (
+    PAUSE_SECONDS,
+    NoAnswer,
+    connect_seconds,
+    is_limited,
+    statement_seconds,
+)
+
+# How often to look whether the server has refused a connection that is being waited for.
+LOOK_SECONDS = 0.2
+# How soon the pool gives up; whoever needs a connection has it try again.
+RECONNECT_SECONDS = 0.1
+CANCEL_SECONDS = 0.4
+
+
+class Refusals:
+    """The last time that the server did not let this process connect, and why."""
+
+    def __init__(self) -> None:
+        self.at, self.error = float("-inf"), psycopg.OperationalError()
+
+    def note(self, error: psycopg.OperationalError) -> None:
+        self.at, self.error = time.monotonic(), error
+
+    def check(self, since: float) -> None:
+        """Raise the server's reason if it has refused since then."""
+        if self.at >= since:
+            raise type(self.error)(*self.error.args) from self.error
+
+
+refusals = Refusals()
+
+
+class Silence(psycopg.OperationalError):
+    """The server has not answered a statement in time."""
+
+    sqlstate = "57014"  # as if it had cancelled the statement itself
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that waits for a statement as long as the present thread may."""
+
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> Self:
+        try:
+            return super().connect(*args, **kwargs)
+        except psycopg.OperationalError as error:
+            refusals.note(error)
+            raise
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        try:
+            return super().wait(gen, interval, timeout or statement_seconds())
+        except _WaitTimeout:
+            if timeout:
+                raise
+        with suppress(psycopg.Error):
+            self.cancel_safe(timeout=CANCEL_SECONDS)
+        self.pgconn.finish()
+        raise Silence("it has not answered in time")
+
+
+def check_connection(connection: Connection) -> None:
+    """Whether the server has cut a connection that the pool is about to give to somebody.
+
+    It takes a microsecond, not a round trip: a server that has nothing to answer says nothing
+    unless it hangs up. If it has cut one, it has most probably cut others.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        connection.close()
+        pool: Any = connection._pool
+        pool.drain()
+        raise psycopg.OperationalError("the server has cut the connection")
+
+
+class DatabaseWrapper(Impatient, base.DatabaseWrapper):
+    """Django's wrapper, which each thread has one of."""
+
+    def __init__(self, settings_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        if pool := settings_dict["OPTIONS"].get("pool"):
+            pool |= {
+                "check": check_connection,
+                "connection_class": Connection,
+                "timeout": LOOK_SECONDS,
+                "reconnect_timeout": RECONNECT_SECONDS,
+            }
+        super().__init__(settings_dict, *args, **kwargs)
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """A connection from the pool, or the reason why there is none."""
+        began = time.monotonic()
+        if is_limited():
+            refusals.check(began - PAUSE_SECONDS)
+        while True:
+            try:
+                return super().get_new_connection(conn_params)
+            except PoolTimeout:
+                if is_limited():
+                    refusals.check(began)
+                if time.monotonic() - began > connect_seconds():
+                    raise NoAnswer("it has no connection for us") from None

@@ -1,0 +1,141 @@
+"""Connections to PostgreSQL: cut, refused, used up, and statements that take too long."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import dj_database_url
+import psycopg
+import pytest
+from django.db import OperationalError
+
+from groupcommit import outages
+from groupcommit.outages import in_words, is_outage
+from groupcommit.postgresql import base
+from groupcommit.postgresql.base import DatabaseWrapper
+from harness.processes import free_port
+
+pytestmark = pytest.mark.django_db  # or pytest-django forbids any connection
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "_limited", True)
+    monkeypatch.setattr(base, "refusals", base.Refusals())
+
+
+def wrapper_for(url: str, most: int = 2) -> DatabaseWrapper:
+    parsed = dj_database_url.parse(url)
+    missing = {"ATOMIC_REQUESTS": False, "AUTOCOMMIT": True, "TIME_ZONE": None}
+    options = {"pool": {"min_size": 1, "max_size": most}, "connect_timeout": 2}
+    return DatabaseWrapper({**parsed, **missing, "OPTIONS": options}, alias=url)
+
+
+@pytest.fixture
+def connection(postgresql_url: str) -> Iterator[DatabaseWrapper]:
+    wrapper = wrapper_for(postgresql_url)
+    yield wrapper
+    wrapper.close()
+    wrapper.close_pool()
+
+
+@pytest.fixture
+def other(postgresql_url: str) -> Iterator[psycopg.Connection]:
+    """Somebody else's connection to the same database."""
+    with psycopg.connect(postgresql_url, autocommit=True) as opened:
+        yield opened
+
+
+def ask(connection: DatabaseWrapper, sql: str = "SELECT 1") -> object:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()[0]
+
+
+def test_connection_that_was_cut_in_the_pool_is_given_to_nobody(connection, other, limited):
+    assert ask(connection) == 1
+    connection.close()
+    other.execute(CUT)
+    time.sleep(0.05)  # the server's farewell is on its way
+    assert ask(connection) == 1
+
+
+def test_connection_that_is_cut_in_use_is_an_outage_and_the_next_one_works(
+    connection, other, limited
+):
+    ask(connection)
+    other.execute(CUT)
+    with pytest.raises(OperationalError) as error:
+        ask(connection)
+    assert is_outage(error.value)
+    connection.close_if_unusable_or_obsolete()
+    assert ask(connection) == 1
+
+
+def test_statement_that_takes_too_long_is_cancelled(connection, other, limited, monkeypatch):
+    monkeypatch.setattr(outages, "STATEMENT_SECONDS", 0.3)
+    began = time.monotonic()
+    with pytest.raises(OperationalError) as error:
+        ask(connection, "SELECT pg_sleep(20)")
+    assert time.monotonic() - began < 5
+    assert in_words(error.value).endswith("it has not answered in time")
+    left = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(20)'"
+    deadline = time.monotonic() + 10
+    while other.execute(left + " AND state = 'active'").fetchone() != (0,):
+        assert time.monotonic() < deadline
+
+
+def test_write_that_waits_for_a_lock_leaves_nothing(connection, other, limited, monkeypatch):
+    monkeypatch.setattr(outages, "STATEMENT_SECONDS", 0.3)
+    with other.transaction():
+        other.execute("LOCK TABLE broker_pulse IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(OperationalError):
+            ask(connection, "INSERT INTO broker_pulse VALUES ('a', 1, 0) RETURNING 1")
+    time.sleep(0.2)
+    assert other.execute("SELECT count(*) FROM broker_pulse").fetchone() == (0,)
+
+
+def test_thread_of_a_task_may_take_its_time(connection, limited, monkeypatch):
+    monkeypatch.setattr(outages, "STATEMENT_SECONDS", 0.1)
+    monkeypatch.setattr(outages._waiting, "is_patient", True)
+    assert ask(connection, "SELECT 1 FROM pg_sleep(0.4)") == 1
+
+
+def test_server_that_refuses_is_not_waited_for(limited):
+    connection = wrapper_for(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(OperationalError, match="refused"):
+            ask(connection)
+    assert time.monotonic() - began < 5
+    connection.close_pool()
+
+
+def test_connections_that_are_all_lent_are_waited_for_briefly(
+    connection, postgresql_url, limited, monkeypatch
+):
+    monkeypatch.setattr(outages, "CONNECT_SECONDS", 0.3)
+    lent, release = threading.Barrier(3), threading.Event()
+
+    def hold() -> None:
+        mine = wrapper_for(postgresql_url)
+        ask(mine)
+        lent.wait(10)
+        release.wait(10)
+        mine.close()
+
+    holders = [threading.Thread(target=hold) for _ in range(2)]
+    for holder in holders:
+        holder.start()
+    lent.wait(10)
+    with pytest.raises(OperationalError, match="no connection for us"):
+        ask(connection)
+    release.set()
+    for holder in holders:
+        holder.join()
+    time.sleep(outages.PAUSE_SECONDS)
+    assert ask(connection) == 1
