@@ -14,8 +14,10 @@ from typing import Any
 from dotenv import dotenv_values
 
 from broker.open_files import allow_many
+from jobsite import slow_heads
 
 allow_many()
+slow_heads.install()
 
 # As in settings.py: what the environment sets wins. The workers read the file themselves.
 variables = {**dotenv_values(Path(__file__).with_name(".env")), **os.environ}

@@ -111,7 +111,7 @@ class Dispatcher:
         """Renew the pulse if it is time, claim what is due, sleep until there may be more."""
         self.wake.clear()
         now = self.clock()
-        if now - self.pulsed_at >= self.pulse_ms:
+        if not 0 <= now - self.pulsed_at < self.pulse_ms:  # also after the clock was put back
             await self.pulse(now)
         claimed, next_due_at = await self.claim()
         if len(claimed) < CLAIM_AT_ONCE:

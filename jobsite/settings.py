@@ -166,6 +166,15 @@ if EMAIL_URL and DEFAULT_FROM_EMAIL == "jobs@localhost":
 # All visitors together.
 EMAIL_MOST_A_DAY = number("EMAIL_MOST_A_DAY", 200)
 
+# How often in a minute a visitor may do it; 0: no limit. Whoever throws the cookie away is still
+# one of those who share an address, and these may together do it LIMIT_VISITORS times as often.
+# Each process counts for itself.
+LIMIT_JOBS = number("LIMIT_JOBS", 60, least=0)
+LIMIT_UPLOADS = number("LIMIT_UPLOADS", 20, least=0)
+LIMIT_SCHEDULES = number("LIMIT_SCHEDULES", 20, least=0)
+LIMIT_BINS = number("LIMIT_BINS", 20, least=0)
+LIMIT_VISITORS = number("LIMIT_VISITORS", 10)
+
 # How many open pages a process tells at once what has changed. Further ones ask every now and
 # then, as all do if this is 0.
 LIVE_STREAMS = number("LIVE_STREAMS", 2000, least=0)
@@ -199,13 +208,20 @@ for name, token in pairs("BROKER_READ_ONLY_TOKENS"):
     if name not in BROKER_ACCOUNTS:
         raise ImproperlyConfigured(f"BROKER_READ_ONLY_TOKENS: there is no account {name!r}.")
     BROKER_ACCOUNTS[name]["read_only_token"] = token
-# For `manage.py broker` only: its port, and whether the development users whose tokens are
-# published are wanted. Only broker_settings.py can let them in.
+# For `manage.py broker` only: its ports (0: the next one), whether the development users whose
+# tokens are published are wanted, and web pages of which origin may use it. Only
+# broker_settings.py can let them in.
 QSTASH_DEV_PORT = number("QSTASH_DEV_PORT", 8080)
+QSTASH_DEV_LOG_PORT = number("QSTASH_DEV_LOG_PORT", 0, least=0)
 BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
 BROKER_DEV_USERS = False
+BROKER_ALLOW_ORIGIN = url("BROKER_ALLOW_ORIGIN")
 BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 2000)
 BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
+# What deliveries name in `Upstash-Region`, for receivers that have keys of several regions.
+BROKER_REGION = env.get("BROKER_REGION", "").strip().upper().replace("_", "-") or "EU-CENTRAL-1"
+if BROKER_REGION not in {"EU-CENTRAL-1", "US-EAST-1"}:
+    raise ImproperlyConfigured(f"BROKER_REGION={BROKER_REGION!r} is not EU-CENTRAL-1 or US-EAST-1.")
 # The most that a message may ask for.
 BROKER_MESSAGE_BYTES = number("BROKER_MESSAGE_BYTES", 1024 * 1024)
 BROKER_TIMEOUT_SECONDS = number("BROKER_TIMEOUT_SECONDS", 15 * 60)
@@ -255,6 +271,7 @@ INSTALLED_APPS = [
 # All of these run on the event loop; jobsite/middleware.py says why.
 MIDDLEWARE = [
     "jobsite.middleware.RequestIdMiddleware",
+    "jobsite.middleware.AddressMiddleware",
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
     "jobsite.middleware.GZipMiddleware",
@@ -264,6 +281,7 @@ MIDDLEWARE = [
     "jobsite.middleware.XFrameOptionsMiddleware",
     "jobsite.middleware.SiteMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "jobsite.middleware.LimitsMiddleware",
     "jobsite.unavailable.UnavailableMiddleware",  # the last one: it calls the view
 ]
 

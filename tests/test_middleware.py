@@ -22,7 +22,7 @@ from jobs.interface import new_job
 from jobs.models import Job
 from jobs.tasks import long_task
 from jobsite.asgi import application
-from jobsite.middleware import LARGEST_COMPRESSED, GZipMiddleware
+from jobsite.middleware import LARGEST_COMPRESSED, AddressMiddleware, GZipMiddleware
 
 WAITING = 40
 
@@ -234,3 +234,27 @@ async def test_request_has_the_id_of_a_trusted_proxy_or_its_own(settings, proxie
 async def test_each_request_has_another_id():
     client = AsyncClient()
     assert len({(await client.get("/nowhere"))["X-Request-Id"] for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "192.0.2.1", "127.0.0.1"),
+        (1, "192.0.2.1", "192.0.2.1"),
+        (1, "203.0.113.9, 192.0.2.1", "192.0.2.1"),  # the first one is the visitor's own idea
+        (2, "203.0.113.9, 192.0.2.1, 10.0.0.1", "192.0.2.1"),
+        (2, "192.0.2.1", "127.0.0.1"),  # came past one of the proxies
+        (1, "192.0.2.1:5000", "192.0.2.1"),
+        (1, "[2001:db8::1]:5000", "2001:db8::1"),
+        (1, "2001:DB8:0::1", "2001:db8::1"),
+        (1, "unknown", "127.0.0.1"),
+        (1, "", "127.0.0.1"),
+    ],
+)
+def test_address_is_the_one_that_our_first_proxy_was_asked_from(
+    settings, proxies, forwarded, address
+):
+    settings.PROXIES = proxies
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded})
+    AddressMiddleware(lambda request: HttpResponse()).process_request(request)
+    assert request.META["REMOTE_ADDR"] == address

@@ -120,6 +120,19 @@ def test_our_own_host_is_allowed(read):
     assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://jobs.example.com"]
 
 
+@pytest.mark.parametrize(
+    ("given", "region"),
+    [("", "EU-CENTRAL-1"), ("us_east_1", "US-EAST-1"), ("US-EAST-1", "US-EAST-1")],
+)
+def test_region_is_one_that_sdks_know(read, given, region):
+    assert read(BROKER_REGION=given)["BROKER_REGION"] == region
+
+
+def test_unknown_region_is_an_error(read):
+    with pytest.raises(ImproperlyConfigured, match="BROKER_REGION='MARS' is not EU-CENTRAL-1 or"):
+        read(BROKER_REGION="mars")
+
+
 def test_app_on_heroku_answers_to_the_domain_that_its_router_passes_on(read, monkeypatch):
     assert ".herokuapp.com" not in read()["ALLOWED_HOSTS"]
     monkeypatch.setenv("DYNO", "web.1")
