@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django
 from django.db import connections
@@ -34,6 +35,7 @@ from tests.outage_proxy import Proxy
 from tests.outages import (
     DISK_MEGABYTES,
     DiskCluster,
+    NetworkOutages,
     Outage,
     PostgreSQLOutages,
     SQLiteOutages,
@@ -192,7 +194,9 @@ class Rounds:
         from broker.models import FINAL_STATES, Message
 
         connections.close_all()  # ours, too, may have been cut
-        moving = Message.objects.filter(id__gte=first).exclude(state__in=FINAL_STATES)
+        url = self.house.site.environment["RECEIVER_URL"]
+        ours = Message.objects.filter(id__gte=first, url__startswith=url)
+        moving = ours.exclude(state__in=FINAL_STATES)
         try:
             eventually(lambda: not moving.exists(), SETTLING_SECONDS)
         except AssertionError:
@@ -268,12 +272,22 @@ def show(rounds: Rounds, database: str) -> None:
 
 @contextmanager
 def site_on(database: str) -> Iterator[tuple[OutageHouse, dict[str, Outage]]]:
-    """A site on an empty database that can fail, and in which ways."""
+    """A site on an empty database that can fail, and in which ways; only the network to the
+    database of a URL, which has all tables and no rows.
+    """
     collect_static()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         folder.chmod(0o755)
         disk = folder / "disk"
+        if "://" in database:
+            proxy = stack.enter_context(Proxy(urlsplit(database).port or 5432))
+            os.environ["DATABASE_URL"] = database
+            through = database.replace(f":{proxy.server_port}/", f":{proxy.port}/")
+            site = Site(folder, through, **ENVIRONMENT)
+            stack.callback(site.stop_all)
+            yield OutageHouse(site), NetworkOutages(proxy).kinds
+            return
         has_disk = stack.enter_context(small_disk(disk, DISK_MEGABYTES[database]))
         if not has_disk:
             print("this user may not mount a disk, so none is filled", flush=True)
@@ -307,7 +321,7 @@ def move(folder: Path, file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--database", default="sqlite", choices=["sqlite", "postgresql"])
+    parser.add_argument("--database", default="sqlite", help="sqlite, postgresql or a URL")
     parser.add_argument("--seconds", type=float, default=6, help="the longest outage")
     parser.add_argument("--only", action="append", help="a kind of outage")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
@@ -321,7 +335,7 @@ def main() -> None:
         rounds = Rounds(house, kinds, options.seed, options.seconds)
         for number in range(1, options.rounds + 1):
             rounds.run(number)
-        show(rounds, options.database)
+        show(rounds, options.database.partition(":")[0])
     print("\n".join(rounds.troubles))
     sys.exit(bool(rounds.troubles))
 
