@@ -28,7 +28,7 @@ from django.db import connections
 
 from harness.processes import Site, collect_static
 from harness.waiting import eventually
-from tests.kill_findings import LoggedAttempt, Story, examine, out_of_order
+from tests.kill_findings import LoggedAttempt, Story, attempts_of, examine, out_of_order
 from tests.kill_rounds import House, KeepingTail, read_stories, unix_ms
 from tests.outage_clients import Clients
 from tests.outage_proxy import Proxy
@@ -52,7 +52,8 @@ LONGEST_WAIT_SECONDS = 5.0
 LONGEST_RECOVERY_SECONDS = 5.0
 SETTLING_SECONDS = 40
 BEFORE_SECONDS = 0.7
-LEASE_MS = 2000
+# A lease that ended is found by the next claim, which a busy machine makes late.
+LEASE_MS = 10_000
 TRACEBACK = "Traceback (most recent call last)"
 LINE = re.compile(r"^(\d{4}-\S{14})\S* \S+ \S+ database is not answering", re.MULTILINE)
 # A message that comes while another attempt has its job is answered with 503, too.
@@ -222,6 +223,9 @@ class Rounds:
             self.total["lost"] += findings.lost
             self.total["duplicates"] += findings.duplicates
             for trouble in findings.troubles:
+                if "arrived" in trouble and self.was_taken_over(story, interruptions):
+                    self.total["duplicates"] += 1
+                    continue
                 text = f"{name}, {story.message_id}: {trouble}\n  {story}\n  {interruptions}"
                 self.troubles.append(text)
         self.total["rounds"] += 1
@@ -234,6 +238,11 @@ class Rounds:
             if seconds > LONGEST_WAIT_SECONDS:
                 self.troubles.append(f"{name}: {what} waited {seconds:.1f} s")
         self.read_log(name)
+
+    def was_taken_over(self, story: Story, interruptions: list[Interruption]) -> bool:
+        """Whether a lease ended in an outage: who had it may deliver beside who has it now."""
+        lost = [attempt for attempt in attempts_of(story) if attempt.end == "lost"]
+        return any(each.explains(story.message_id, a) for each in interruptions for a in lost)
 
     def is_ours(self, story: Story) -> bool:
         """Jobs' messages go to the site itself; their receiver is not ours."""
