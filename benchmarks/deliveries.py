@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from benchmarks.alone import add_option, refuse_beside_others
 from benchmarks.deliveries_measurements import HELD_SECONDS, MEASUREMENTS
 from benchmarks.deliveries_site import database_server
 from benchmarks.figures import Figure, show, show_missed
@@ -31,7 +32,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=20, help="growth")
     parser.add_argument("--deliveries", type=int, default=100_000, help="memory")
     parser.add_argument("--held", type=int, default=1000, help="held")
+    add_option(parser)
     options = parser.parse_args()
+    refuse_beside_others(options)
     options.hold = HELD_SECONDS
     if options.quick:
         options.messages, options.singles, options.deliveries = 300, 10, 1000

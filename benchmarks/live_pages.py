@@ -30,6 +30,7 @@ import psutil
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from benchmarks.alone import add_option, refuse_beside_others
 from benchmarks.fast_sink import running_sink
 from benchmarks.figures import Figure, percentile, show, show_missed
 from broker.open_files import allow_many
@@ -306,7 +307,9 @@ def main() -> None:
     parser.add_argument("--working", type=int, default=100, help="visitors whose jobs run")
     parser.add_argument("--seconds", type=float, default=30, help="idle, and as long with jobs")
     parser.add_argument("--quick", action="store_true", help="everything, with small numbers")
+    add_option(parser)
     options = parser.parse_args()
+    refuse_beside_others(options)
     if options.quick:
         options.pages, options.working, options.seconds = 20, 4, 2
     collect_static()

@@ -28,6 +28,7 @@ import requests
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from benchmarks.alone import add_option, refuse_beside_others
 from benchmarks.fast_sink import running_sink
 from benchmarks.figures import Figure, percentile, show_missed
 from harness.processes import Site, collect_static, exit_on_sigterm, site, start_process
@@ -263,7 +264,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 10, 100, 1000])
     parser.add_argument("--idle-clicks", type=int, default=60, help="0 leaves them out")
     parser.add_argument("--check", action="store_true", help="fail over a limit")
+    add_option(parser)
     options = parser.parse_args()
+    refuse_beside_others(options)
     collect_static()
     mode = "in process" if options.in_process else "by clicks"
     rows = [asyncio.run(measure(mode, count)) for count in options.jobs]

@@ -62,6 +62,7 @@ class Arguments(NamedTuple):
     database: str
     in_memory: bool
     workers: int
+    development_users: bool = False
 
 
 def run(arguments: Arguments, say: Callable[[str], None]) -> int:
@@ -71,7 +72,7 @@ def run(arguments: Arguments, say: Callable[[str], None]) -> int:
         signals(exit_at_once),
         database_for(arguments) as database,
     ):
-        variables = variables_for(listener, database)
+        variables = variables_for(listener, database, arguments.development_users)
         token, url = prepare(variables), url_of(listener)
         server = Server(listener, arguments.workers, variables)
         try:
@@ -129,10 +130,15 @@ def database_for(arguments: Arguments) -> Iterator[str]:
         yield str(file)
 
 
-def variables_for(listener: socket.socket, database: str) -> dict[str, str]:
+def variables_for(
+    listener: socket.socket, database: str, development_users: bool = False
+) -> dict[str, str]:
     """The environment of the server: this process's own, and what its settings must read."""
     host, port = listener.getsockname()[:2]
-    published = settings.BROKER_DEV_USERS_WANTED and ipaddress.ip_address(host).is_loopback
+    if development_users and not settings.BROKER_DEV_USERS_WANTED:
+        raise CannotStart("--development-users contradicts BROKER_DEV_USERS=0")
+    anybody = development_users or ipaddress.ip_address(host).is_loopback
+    published = settings.BROKER_DEV_USERS_WANTED and anybody
     is_url = "://" in database
     secret_file = Path("broker.secret" if is_url else f"{database}.secret")
     variables = {

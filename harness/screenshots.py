@@ -80,6 +80,7 @@ BUTTONS = {
     "schedule": "Start the schedule",
     "callback": "Bake a cake",
     "url_group": "Place an order",
+    "doctor": "Examine",
 }
 
 

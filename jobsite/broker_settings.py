@@ -42,7 +42,7 @@ DEVELOPMENT_USERS = {
 }
 
 # They are let in only if this is 1. `manage.py broker` sets it for its server: 1 if it serves a
-# loopback address and they are wanted, else 0.
+# loopback address, or was told --development-users, and they are wanted; else 0.
 BROKER_DEV_USERS = flag("BROKER_DEV_USERS")
 if BROKER_DEV_USERS:
     BROKER_ACCOUNTS = DEVELOPMENT_USERS

@@ -10,12 +10,18 @@ from typing import Any
 
 from django.contrib.sessions import middleware as sessions
 from django.core.exceptions import DisallowedHost
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponsePermanentRedirect,
+)
 from django.middleware import clickjacking, csp, csrf, gzip, security
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise import middleware as whitenoise
 
 from jobs.signatures import site_of_request, site_url
+from operations.proxies import loop_warning
 
 # It takes about 10 ms, for which the event loop serves nobody else; more is sent as it is.
 LARGEST_COMPRESSED = 512 * 1024
@@ -36,6 +42,12 @@ class OnTheLoop(MiddlewareMixin):
 
 class SecurityMiddleware(OnTheLoop, security.SecurityMiddleware):
     """Redirects to HTTPS, and the headers that keep a browser on it."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        redirect = super().process_request(request)
+        if redirect is not None:
+            loop_warning.look(request)
+        return redirect
 
 
 class GZipMiddleware(OnTheLoop, gzip.GZipMiddleware):

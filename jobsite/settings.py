@@ -336,6 +336,9 @@ STORAGES = {
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS += env.get("ALLOWED_HOSTS", "").replace(",", " ").split()
 ALLOWED_HOSTS += [host for host in [urlsplit(PUBLIC_URL).hostname] if host]
+# Heroku's router passes on no request for the domain of another app, and an app whose
+# PUBLIC_URL is not known is reached at its own.
+ALLOWED_HOSTS += [".herokuapp.com"] if ON_HEROKU else []
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 
 # Django looks for its own middleware by name and does not find the subclasses used here, so

@@ -6,6 +6,7 @@ from jobsite.health import healthz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
+    path("", include("operations.urls")),
     path("", include("recipes.urls")),  # first: its /api/… are not tasks
     path("", include("jobs.urls")),
     path("queue/", include("console.urls")),

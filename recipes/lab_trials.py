@@ -24,11 +24,12 @@ from django.tasks.exceptions import TaskException
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from groupcommit.writer import writer
 from jobs.backends import HostedQueue
 from jobs.exceptions import PublishError, Refused
 from jobs.excerpts import excerpt
 from jobs.interface import letter_for, task_of
-from jobs.models import Job
+from jobs.models import Failure, Job, fail_jobs
 from jobs.qstash import QStash, client_for
 from jobs.receiving import receive
 from jobs.signatures import current_site_url, verify
@@ -51,8 +52,19 @@ async def deliver_again(request: HtmxRequest, job_id: str) -> HttpResponse:
     """Deliver a job's newest message once more, signed as the queue signs it."""
     before = await own_job(request, job_id)
     trial = await send(before, settings.QSTASH_CURRENT_SIGNING_KEY, "The same message again")
-    job = await own_job(request, job_id)
+    job = await ended(before, await own_job(request, job_id))
     return show_trial(request, job, trial | {"says": what_it_did(before, job)})
+
+
+async def ended(before: Job, job: Job) -> Job:
+    """A job after a delivery of ours; if it failed again, it has failed.
+
+    It waits for the next attempt, but the queue does not know of this one and will make none.
+    """
+    if job.status != Job.Status.WAITING or job.messages != before.messages:
+        return job
+    failure = Failure(job.id, job.message_id, job.error)
+    return await writer.write(fail_jobs, failure) or job
 
 
 @require_POST

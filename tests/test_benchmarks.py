@@ -12,6 +12,7 @@ from harness.processes import ROOT, is_gone
 from harness.waiting import eventually
 
 COMMAND = [sys.executable, "benchmarks/deliveries.py", "--quick", "--only", "latency"]
+COMMAND += ["--beside-others"]  # those of other tests
 
 
 def test_benchmark_prints_a_table_and_says_which_limits_it_missed():
@@ -52,8 +53,21 @@ def test_interrupted_benchmark_leaves_no_process_behind(number):
 
 
 def test_pages_that_are_open_are_told_of_every_step():
-    command = [sys.executable, "benchmarks/live_pages.py", "--quick"]
+    command = [sys.executable, "benchmarks/live_pages.py", "--quick", "--beside-others"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\| steps +\| +\d+", done.stdout)
     assert re.search(r"\| events to pages that had no job +\| +0\.000", done.stdout)
+
+
+@pytest.mark.parametrize("program", ["deliveries", "live_pages", "long_task", "peers"])
+def test_server_that_was_left_running_is_named_and_not_measured_with(program):
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", "gunicorn"], stdin=subprocess.PIPE
+    ) as left:
+        command = [sys.executable, f"benchmarks/{program}.py"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        left.communicate(b"\n")
+    assert done.returncode == 1
+    assert f"- pid {left.pid}: " in done.stderr
+    assert "Stop them, or measure with --beside-others." in done.stderr

@@ -119,6 +119,12 @@ def test_our_own_host_is_allowed(read):
     assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://jobs.example.com"]
 
 
+def test_app_on_heroku_answers_to_the_domain_that_its_router_passes_on(read, monkeypatch):
+    assert ".herokuapp.com" not in read()["ALLOWED_HOSTS"]
+    monkeypatch.setenv("DYNO", "web.1")
+    assert ".herokuapp.com" in read()["ALLOWED_HOSTS"]
+
+
 def backend_of(settings: dict) -> str:
     return settings["TASKS"]["default"]["BACKEND"].removeprefix("jobs.backends.")
 
@@ -270,7 +276,8 @@ def test_production_without_secret_key_refuses_to_start():
 
 
 def test_production_values_pass_the_deployment_check():
-    done = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    behind = PRODUCTION | {"PROXIES": "1"}
+    done = manage("check", "--deploy", "--fail-level", "WARNING", **behind)
     assert (done.returncode, done.stderr) == (0, "")
 
 

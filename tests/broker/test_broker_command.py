@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from broker.management.commands.broker import Command
-from broker.standalone import Arguments, database_for, url_of, variables_for
+from broker.standalone import Arguments, CannotStart, database_for, url_of, variables_for
 from harness.processes import Site, site
 from harness.sink import Sink
 from harness.waiting import eventually
@@ -38,11 +38,16 @@ def environment(settings, monkeypatch, tmp_path):
     monkeypatch.delenv("BROKER_DEV_USERS", raising=False)
     monkeypatch.delenv("SECRET_KEY")
 
-    def environment(host: str, database: object = tmp_path / "b.sqlite3", **given: str):
+    def environment(
+        host: str,
+        database: object = tmp_path / "b.sqlite3",
+        development_users: bool = False,
+        **given: str,
+    ):
         for name, value in given.items():
             monkeypatch.setenv(name, value)
         settings.BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
-        return variables_for(listening_on(host), str(database))
+        return variables_for(listening_on(host), str(database), development_users)
 
     return environment
 
@@ -59,6 +64,12 @@ def test_published_users_are_let_in_nowhere_else(environment, host):
 
 def test_published_users_can_be_kept_out_on_loopback(environment):
     assert environment("127.0.0.1", BROKER_DEV_USERS="0")["BROKER_DEV_USERS"] == "0"
+
+
+def test_published_users_are_let_in_anywhere_by_an_explicit_option(environment):
+    assert environment("::", development_users=True)["BROKER_DEV_USERS"] == "1"
+    with pytest.raises(CannotStart, match="contradicts BROKER_DEV_USERS=0"):
+        environment("::", development_users=True, BROKER_DEV_USERS="0")
 
 
 def test_secret_is_kept_beside_the_database(environment, tmp_path):

@@ -1,5 +1,7 @@
 """Trials on a job that has ended: sent over HTTP, really signed, believed or refused."""
 
+import asyncio
+
 import jwt
 import pytest
 from django.test import Client
@@ -9,7 +11,7 @@ from harness.waiting import eventually
 from jobs.exceptions import Refused
 from jobs.models import Job
 from jobs.signatures import SignatureError, verify
-from recipes.lab_trials import FORGERS_KEY, claims_for, take_back
+from recipes.lab_trials import FORGERS_KEY, claims_for, ended, take_back
 from tests.recipes.test_lab import Experimenter
 
 BUTTONS = ["Deliver the same message again", "Forge a signature", "Retry the dead letter"]
@@ -85,6 +87,20 @@ def started(client, transactional_db) -> Job:
 def test_job_that_has_not_ended_is_left_alone(client, started, trial):
     answer = client.post(f"/lab/{started.id}/{trial}", headers={"HX-Request": "true"})
     assert "The job has not ended yet." in answer.text
+
+
+def test_failed_job_that_fails_again_does_not_wait_for_a_queue_that_knows_nothing(started):
+    reason = "step 1: the target said no"
+    Job.objects.update(status="waiting", error=reason)
+    job = asyncio.run(ended(started, Job.objects.get()))
+    assert (job.status, job.error) == ("failed", reason)
+    assert Job.objects.get().status == "failed"
+
+
+def test_job_that_was_published_again_meanwhile_is_left_to_the_queue(started):
+    Job.objects.update(status="waiting", messages=[{"id": "msg_next", "at": 0}])
+    asyncio.run(ended(started, Job.objects.get()))
+    assert Job.objects.get().status == "waiting"
 
 
 @pytest.mark.parametrize("trial", ["deliver", "forge", "retry"])

@@ -32,6 +32,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--workers", type=int, default=1, help="server processes, default: %(default)s"
         )
+        parser.add_argument(
+            "--development-users",
+            action="store_true",
+            help="let the published development users in on any address: for a container whose "
+            "port is published on loopback only, as everybody who reaches it may use the queue",
+        )
         data = parser.add_mutually_exclusive_group()
         data.add_argument(
             "--database",
