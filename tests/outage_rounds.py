@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import django
 from django.db import connections
 
-from harness.processes import Site, collect_static
+from harness.processes import Site, collect_static, exit_on_sigterm
 from harness.waiting import eventually
 from tests.kill_findings import LoggedAttempt, Story, attempts_of, examine, out_of_order
 from tests.kill_rounds import House, KeepingTail, read_stories, unix_ms
@@ -335,6 +335,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="a kind of outage")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     options = parser.parse_args()
+    exit_on_sigterm()  # so that the disk is unmounted
     print(f"seed {options.seed}", flush=True)
     with site_on(options.database) as (house, kinds):
         own: dict[str, Any] = {"DATABASE_URL": os.environ["DATABASE_URL"]}
