@@ -176,15 +176,17 @@ def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
     committed, or the database does not answer, all callers are told so.
     """
     answers: list[tuple[Pending, Any]] = []
+    used = None
     try:
         with write_transaction():
+            used = connections[DEFAULT_DB_ALIAS].connection
             answers = run_writes(batch)
     except Exception as error:
         never_sent = not answers
         if tries_left and getattr(error.__cause__, "sqlstate", "") == DEADLOCK:
             commit(batch, tries_left - 1)
         elif outages.is_outage(error):
-            after_outage(batch, error, tries_left if never_sent else 0)
+            after_outage(batch, error, used, tries_left if never_sent else 0)
         elif len(batch) == 1:
             report([(batch[0], error)])
         else:
@@ -214,10 +216,11 @@ def run_writes(batch: list[Pending]) -> list[tuple[Pending, Any]]:
     return answers
 
 
-def after_outage(batch: list[Pending], error: Exception, tries_left: int) -> None:
+def after_outage(batch: list[Pending], error: Exception, used: Any, tries_left: int) -> None:
     """Do what can be done for a batch that the database has not taken; `error` is its own.
 
-    Somebody may have locked one row. Without tries it may have been committed.
+    Somebody may have locked one row, or cut the connection that was `used`. Without tries the
+    batch may have been committed.
     """
     database: Any = connections[DEFAULT_DB_ALIAS]
     if tries_left and outages.is_wait_in_vain(error):
@@ -225,9 +228,8 @@ def after_outage(batch: list[Pending], error: Exception, tries_left: int) -> Non
             commit_briefly(batch, error)
             return
     elif tries_left and database.vendor == "postgresql":
-        cut = database.connection is None or database.connection.closed
         database.close_if_unusable_or_obsolete()
-        if cut:
+        if used is None or used.closed:
             commit(batch, tries_left=0)
             return
     report([(pending, error) for pending in batch])

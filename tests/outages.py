@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -113,13 +112,30 @@ class SQLiteOutages:
         eventually(lambda: subprocess.run(command, capture_output=True).returncode == 0, 10, how)
 
 
-class PostgreSQLOutages:
+class NetworkOutages:
+    """The network between the site and PostgreSQL fails."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.kinds: dict[str, Outage] = {
+            "network gone": lambda seconds: self.with_network("refuse", seconds),
+            "network silent": lambda seconds: self.with_network("hang", seconds),
+            "commits unanswered": lambda seconds: self.with_network("cut", seconds),
+        }
+
+    def with_network(self, mode: str, seconds: float) -> None:
+        self.proxy.be(mode)
+        time.sleep(seconds)
+        self.proxy.be("pass")
+
+
+class PostgreSQLOutages(NetworkOutages):
     """The site comes through a proxy, `url` leads to the server itself."""
 
     def __init__(self, cluster: Cluster, url: str, proxy: Proxy, disk: Path | None) -> None:
-        self.cluster, self.url, self.proxy = cluster, url, proxy
-        self.disk = disk
-        self.kinds: dict[str, Outage] = {
+        super().__init__(proxy)
+        self.cluster, self.url, self.disk = cluster, url, disk
+        self.kinds |= {
             "stopped": self.stopped,
             "restarted": self.restarted,
             "out of connections": self.out_of_connections,
@@ -127,9 +143,6 @@ class PostgreSQLOutages:
             "table locked": self.table_locked,
             "lanes locked": self.lanes_locked,
             "read-only": self.read_only,
-            "network gone": self.network_gone,
-            "network silent": self.network_silent,
-            "commits unanswered": self.commits_unanswered,
         }
         if disk:
             self.kinds["disk full"] = self.disk_full
@@ -198,40 +211,6 @@ class PostgreSQLOutages:
             connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {how}")
             connection.execute("SELECT pg_reload_conf()")
 
-    def network_gone(self, seconds: float) -> None:
-        self.with_network("refuse", seconds)
-
-    def network_silent(self, seconds: float) -> None:
-        self.with_network("hang", seconds)
-
-    def commits_unanswered(self, seconds: float) -> None:
-        self.with_network("cut", seconds)
-
-    def with_network(self, mode: str, seconds: float) -> None:
-        self.proxy.be(mode)
-        time.sleep(seconds)
-        self.proxy.be("pass")
-
     def disk_full(self, seconds: float) -> None:
         assert self.disk
         fill(self.disk, seconds)
-
-
-class Background(threading.Thread):
-    """A thread whose exception is raised where it is joined."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        super().__init__(daemon=True)
-        self.work, self.error = work, None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.work()
-        except BaseException as error:  # noqa: BLE001
-            self.error = error  # type: ignore[assignment]
-
-    def end(self) -> None:
-        self.join()
-        if self.error:
-            raise self.error
