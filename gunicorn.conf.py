@@ -41,7 +41,7 @@ keepalive = 5
 # can claim the job.
 asgi_disconnect_grace_period = 1
 
-
+# Its own lines look like the site's: with LOG_FORMAT=json as JSON.
 if (variables.get("LOG_FORMAT") or "").strip().lower() == "json":
     logger_class = "jobsite.gunicorn_logs.JsonLogger"
 

@@ -127,8 +127,8 @@ PUBLIC_URL = (
     or (f"https://{name}" if (name := env.get("HEROKU_APP_DEFAULT_DOMAIN_NAME")) else "")
     or (f"https://{name}-{PORT}.app.github.dev" if (name := env.get("CODESPACE_NAME")) else "")
 )
-# How many proxies stand before the site, and everybody must come through them. They are believed
-# about the scheme (X-Forwarded-Proto) and the visitor's address (X-Forwarded-For).
+# How many proxies every visitor comes through. They are believed about the scheme
+# (X-Forwarded-Proto) and the visitor's address (X-Forwarded-For).
 ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
 PROXIES = number("PROXIES", 1 if ON_RENDER or ON_HEROKU else 0, least=0)
 DATABASE_URL = env.get("DATABASE_URL", "").strip() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
@@ -386,8 +386,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 # HTTPS is required, except on a developer's machine or if PUBLIC_URL begins with http://.
 SERVED_OVER_HTTPS = not DEBUG and not PUBLIC_URL.startswith("http://")
 SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS
-# A platform's health check may come over plain HTTP and with another host name.
-# Prometheus asks each machine by its own address, for all of its processes.
+# A platform's health check may come over plain HTTP and with another host name. So may
+# Prometheus, which asks each machine by its own address.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SERVED_OVER_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_HTTPS
