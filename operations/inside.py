@@ -193,7 +193,7 @@ def dispatcher_finding() -> Finding:
 def mail_finding() -> Finding:
     """Whether the mail server lets us in. Nothing is sent."""
     if not settings.MAIL_IS_ON:
-        words = "Mail is off: EMAIL_URL is not set. The e-mail example says so on its page."
+        words = "It is off, as EMAIL_URL is not set. The page of the e-mail example says so."
         return Finding(MAIL, OK, words)
     if not settings.EMAIL_URL:
         return Finding(MAIL, OK, "Mails are printed, as there is no EMAIL_URL.")

@@ -87,7 +87,7 @@ def test_mail_server_that_knows_no_password_is_a_problem(settings):
 
 def test_mail_may_be_off_or_printed(settings):
     settings.EMAIL_URL, settings.MAIL_IS_ON = "", False
-    assert "Mail is off" in mail_finding().words
+    assert "It is off" in mail_finding().words
     settings.MAIL_IS_ON = True
     assert "printed" in mail_finding().words
 
