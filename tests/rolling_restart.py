@@ -31,9 +31,9 @@ from harness.sink import Sink
 from harness.waiting import eventually
 from tests.rolling_load import Load
 
-OPERATIONS = Path(__file__).resolve().parent.parent / "docs" / "operations.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-# Around the two blocks that docs/operations.md prints.
+# Around the two blocks that the documents print.
 AROUND = """\
 daemon off;
 pid {folder}/nginx.pid;
@@ -66,9 +66,18 @@ class Result(NamedTuple):
 
 
 def documented_blocks() -> str:
-    """The nginx configuration that docs/operations.md prints for two servers."""
-    (blocks,) = re.findall(r"```nginx\n(upstream .*?)```", OPERATIONS.read_text(), re.DOTALL)
-    return blocks
+    """The server of docs/deploy.md with what docs/operations.md changes in it, and its limits."""
+    operations, deploy = [(DOCS / name).read_text() for name in ("operations.md", "deploy.md")]
+    (upstream,) = re.findall(r"```nginx\n(upstream .*?)```", operations, re.DOTALL)
+    (changed,) = re.findall(r"```nginx\n( +proxy_pass .*?)```", operations, re.DOTALL)
+    ((zone, limits),) = re.findall(
+        r"```nginx\n# Before the server:\n(.*?)# In the server:\n(.*?)```", operations, re.DOTALL
+    )
+    (server,) = re.findall(r"^(server \{\n  listen 443 .*?)```", deploy, re.DOTALL | re.MULTILINE)
+    replaced = ["    proxy_pass http://127.0.0.1:8000;\n", "\n  location / {"]
+    assert all(text in server for text in replaced)
+    server = server.replace(replaced[0], changed).replace(replaced[1], limits + replaced[1])
+    return zone + upstream + server
 
 
 @contextmanager

@@ -16,12 +16,19 @@ from harness.waiting import eventually
 PAGE = (ROOT / "docs/operations.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+START = PAGE.partition("## Before you go live")[2]
 OURS = [command for command in COMMANDS if "uv run " in command]
 LOG = PAGE.partition("## The log")[2].partition("\n## ")[0]
+HEADINGS = re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
 TEXTS = re.findall(r"^\| `(.+?)` \| (\w+) \|", LOG, re.MULTILINE)
 PACKAGES = ("broker", "groupcommit", "jobs", "jobsite", "live", "operations")
 # These are set for gunicorn and by the tests' own machinery.
-OTHERS_VARIABLES = {"CI", "FORWARDED_ALLOW_IPS", "GET", "HEAD", "POST", "SIGKILL", "SIGTERM"}
+OTHERS_VARIABLES = {"CI", "GET", "HEAD", "POST", "SIGKILL", "SIGTERM"}
+
+
+def anchor_of(heading: str) -> str:
+    """The anchor that GitHub makes of a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def program_of(command: str) -> tuple[list[str], list[str]]:
@@ -75,7 +82,7 @@ def test_every_other_command_is_known():
 
 
 def test_site_goes_live_as_it_is_printed_and_answers_the_health_check(tmp_path):
-    *steps, last = BLOCKS[0].splitlines()
+    *steps, last = re.findall(r"```sh\n(.*?)^```", START, re.M | re.S)[0].splitlines()
     [check] = [command for command in COMMANDS if command.startswith("curl ")]
     with site(tmp_path) as running:
         (tmp_path / "site.sqlite3").unlink()
@@ -138,5 +145,13 @@ def test_time_limits_are_the_ones_in_force():
 
 @pytest.mark.parametrize("anchor", re.findall(r"\(#([\w-]+)\)", PAGE))
 def test_link_within_the_page_leads_somewhere(anchor):
-    headings = re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
-    assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+    assert anchor in map(anchor_of, HEADINGS)
+
+
+def test_table_of_contents_has_each_chapter_in_order():
+    contents = PAGE.partition("\n## ")[0]
+    chapters = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    assert re.findall(r"\[([^]]+)\]\(#([\w-]+)\)", contents) == [
+        (chapter, anchor_of(chapter)) for chapter in chapters
+    ]
+    assert len(set(map(anchor_of, HEADINGS))) == len(HEADINGS)
