@@ -7,16 +7,25 @@ import asyncio
 import gc
 import os
 import signal
+import sys
+from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
+
 from broker.open_files import allow_many
+from jobsite import slow_heads
 
 allow_many()
+slow_heads.install()
+
+# As in settings.py: what the environment sets wins. The workers read the file themselves.
+variables = {**dotenv_values(Path(__file__).with_name(".env")), **os.environ}
 
 wsgi_app = "jobsite.asgi:application"
 worker_class = "asgi"
-bind = f"0.0.0.0:{os.environ.get('PORT') or 8000}"
-workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+bind = f"0.0.0.0:{variables.get('PORT') or 8000}"
+workers = int(variables.get("WEB_CONCURRENCY") or 2)
 
 # A thousand browsers may connect at once. (The ASGI worker ignores worker_connections: the
 # number of open connections is not limited.)
@@ -31,6 +40,23 @@ keepalive = 5
 # When a connection is dropped, its view is cancelled after 1 second, so that another attempt
 # can claim the job.
 asgi_disconnect_grace_period = 1
+
+
+if (variables.get("LOG_FORMAT") or "").strip().lower() == "json":
+    logger_class = "jobsite.gunicorn_logs.JsonLogger"
+
+# What of this project the master process has imported.
+OURS = ("broker", "jobsite", "logfields")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Let a worker import what is there now, and not what the master has imported long ago.
+
+    After a deployment, SIGHUP starts new workers from the old master.
+    """
+    for name in list(sys.modules):
+        if name.partition(".")[0] in OURS:
+            del sys.modules[name]
 
 
 def post_worker_init(worker: Any) -> None:

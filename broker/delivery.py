@@ -137,6 +137,7 @@ def headers_for(message: Message, key: str) -> CIMultiDict[str]:
     headers = request_headers(message.header)
     headers["User-Agent"] = USER_AGENT
     headers["Upstash-Message-Id"] = message.message_id
+    headers["Upstash-Region"] = settings.BROKER_REGION
     headers["Upstash-Retried"] = str(message.retried)
     headers["Upstash-Signature"] = sign(message.url, bytes(message.body), key, int(time.time()))
     if message.caller_ip:

@@ -27,9 +27,11 @@ from broker.early_claims import BUSY, EarlyClaims
 from broker.models import Message, Pulse, remove_stale_pulses
 from broker.retention import keep_sweeping
 from broker.settling import Settlement, settle_all
+from broker.signals import attempt_settled
 from groupcommit import outages
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
+from logfields import log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ class Dispatcher:
         """Renew the pulse if it is time, claim what is due, sleep until there may be more."""
         self.wake.clear()
         now = self.clock()
-        if now - self.pulsed_at >= self.pulse_ms:
+        if not 0 <= now - self.pulsed_at < self.pulse_ms:  # also after the clock was put back
             await self.pulse(now)
         claimed, next_due_at = await self.claim()
         if len(claimed) < CLAIM_AT_ONCE:
@@ -165,14 +167,18 @@ class Dispatcher:
 
     async def deliver_and_settle(self, message: Message, key: str) -> None:
         """Make one attempt to deliver a claimed message, and write down its outcome."""
+        log_fields.set({"message_id": message.message_id})
         try:
             self.session = self.session or delivery.open_session(self.limit)
+            began = time.monotonic()
             try:
                 outcome = await self.deliver(self.session, message, key)
             except Exception as error:
-                logger.exception("delivery failed", extra={"message_id": message.message_id})
+                logger.exception("delivery failed")
                 outcome = Outcome(0, {}, b"", f"{type(error).__name__}: {error}")
-            await self.settle(message, outcome)
+            seconds = time.monotonic() - began
+            settlement = await self.settle(message, outcome)
+            attempt_settled.send_robust(Dispatcher, settlement=settlement, seconds=seconds)
         finally:
             self.in_flight.pop(message.id, None)
             self.hosts[message.host] -= 1
@@ -180,24 +186,23 @@ class Dispatcher:
                 del self.hosts[message.host]
             self.wake.set()  # there is room again, or a next attempt to wait for
 
-    async def settle(self, message: Message, outcome: Outcome) -> None:
-        """Write down the outcome of an attempt, trying until the database accepts it.
+    async def settle(self, message: Message, outcome: Outcome) -> Settlement:
+        """Write down the outcome of an attempt, trying until the database accepts it; return that.
 
         If it is the response that cannot be stored, store its status alone. If something else
         goes wrong each time, give up: the message becomes a dead letter with that as its reason.
         """
         settlement, failures = Settlement(message, outcome, self.clock()), 0
-        extra = {"message_id": message.message_id}
         while True:
             try:
                 await writer.write(settle_all, settlement)
-                break
+                return settlement
             except Exception as error:
                 if outages.reported(error):
                     await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
                     continue
                 failures += 1
-                logger.exception("settling failed, trying again", extra=extra)
+                logger.exception("settling failed, trying again")
                 outcome = outcome._replace(header={}, body=b"")
                 if given_up := failures >= SETTLING_TRIES:
                     reason = f"cannot be settled: {type(error).__name__}: {error}"[:1000]

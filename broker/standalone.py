@@ -10,6 +10,7 @@ import errno
 import ipaddress
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -35,6 +36,8 @@ TWICE_SECONDS = 0.5
 BACKLOG = 4096
 # A file system in memory; in a container it is often too small.
 MEMORY, MEMORY_BYTES = Path("/dev", "shm"), 2**29
+# https://www.rfc-editor.org/rfc/rfc6454#section-6.2, without what no console needs
+ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 PR_SET_PDEATHSIG = 1
 BANNER = """\
@@ -62,6 +65,8 @@ class Arguments(NamedTuple):
     database: str
     in_memory: bool
     workers: int
+    log_port: int | None = None  # None: as the settings say, or the next one
+    allow_origin: str = ""
     development_users: bool = False
 
 
@@ -73,11 +78,16 @@ def run(arguments: Arguments, say: Callable[[str], None]) -> int:
         database_for(arguments) as database,
     ):
         variables = variables_for(listener, database, arguments.development_users)
+        variables["BROKER_ALLOW_ORIGIN"] = checked_origin(arguments.allow_origin)
+        published = variables["BROKER_DEV_USERS"] == "1"
+        log_listener = listen_for_log(listener, arguments.log_port, say) if published else None
+        log_port = log_listener.getsockname()[1] if log_listener else 0
+        variables["QSTASH_DEV_LOG_PORT"] = str(log_port)
         token, url = prepare(variables), url_of(listener)
-        server = Server(listener, arguments.workers, variables)
+        listeners = [opened for opened in (listener, log_listener) if opened]
+        server = Server(listeners, arguments.workers, variables)
         try:
             if keys := server.wait_until_up(url, token):
-                published = variables["BROKER_DEV_USERS"] == "1"
                 name = "Upstash QStash development server" if published else "The queue"
                 say(BANNER.format(name=name, url=url, token=token, **keys))
             return server.wait()
@@ -111,6 +121,34 @@ def listen(host: str, port: int) -> socket.socket:
             # QStash's SDKs look for these words, with the port at the end.
             raise CannotStart(f"address already in use: {host}:{port}") from error
         raise CannotStart(f"cannot listen on {host}:{port}: {error}") from error
+
+
+def listen_for_log(
+    listener: socket.socket, port: int | None, say: Callable[[str], None]
+) -> socket.socket | None:
+    """Open the log server's socket, beside the queue's and on loopback only; 0: none is wanted.
+
+    The queue does without one if the port is taken: nothing depends on it.
+    """
+    host, own = listener.getsockname()[:2]
+    if port is None:
+        port = settings.QSTASH_DEV_LOG_PORT or own + 1
+    if not port or not ipaddress.ip_address(host).is_loopback:
+        return None
+    try:
+        return listen(host, port)
+    except CannotStart as error:
+        say(f"There is no log server: {error}\n")
+        return None
+
+
+def checked_origin(origin: str) -> str:
+    """An origin as browsers send it; CannotStart for anything else, so also for `*` and `null`."""
+    if origin and not ORIGIN.fullmatch(origin):
+        raise CannotStart(
+            f"--allow-origin={origin!r} is not an origin, such as https://console.example.com"
+        )
+    return origin
 
 
 @contextlib.contextmanager
@@ -180,20 +218,25 @@ def url_of(listener: socket.socket) -> str:
 class Server:
     """gunicorn as a child process; this process forwards its signals to it."""
 
-    def __init__(self, listener: socket.socket, workers: int, variables: dict[str, str]) -> None:
-        bind = ["--bind", f"fd://{listener.fileno()}", "--workers", str(workers)]
+    def __init__(
+        self, listeners: list[socket.socket], workers: int, variables: dict[str, str]
+    ) -> None:
+        files = [listener.fileno() for listener in listeners]
+        bind = [word for file in files for word in ("--bind", f"fd://{file}")]
         self.stopping_since = 0.0
         self.process = subprocess.Popen(  # noqa: S603  the command is ours
-            [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", *bind],
+            [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", *bind]
+            + ["--workers", str(workers)],
             cwd=settings.BASE_DIR,
             env=variables,
-            pass_fds=[listener.fileno()],
+            pass_fds=files,
             start_new_session=True,  # a terminal's Ctrl-C must reach it only from here
             preexec_fn=ending_with_parent(),
         )
         for number in SIGNALS:
             signal.signal(number, self.stop)
-        listener.close()
+        for listener in listeners:
+            listener.close()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """At the first signal let the running attempts finish, at the second do not."""

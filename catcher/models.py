@@ -55,11 +55,20 @@ class Entry(models.Model):
     headers = models.JSONField(default=list, help_text="[[name, value], …]")
     body = models.BinaryField()
     truncated = models.BooleanField(default=False)
-    status = models.PositiveSmallIntegerField(default=0, help_text="what was answered")
-    size = models.PositiveIntegerField(default=0, help_text="bytes that the row takes, about")
-    replayed = models.BooleanField(default=False, help_text="copied from an older entry")
+    # What has a `db_default` came later; the version before stores entries without it.
+    status = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="what was answered"
+    )
+    size = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="bytes that the row takes, about"
+    )
+    replayed = models.BooleanField(
+        default=False, db_default=False, help_text="copied from an older entry"
+    )
     signature_fits = models.BooleanField(null=True, help_text="null without a signature")
-    verdict = models.TextField(blank=True, help_text="on the signature, when it came")
+    verdict = models.TextField(
+        blank=True, default="", db_default="", help_text="on the signature, when it came"
+    )
 
     objects = EntryQuerySet.as_manager()
 

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlencode
 
@@ -106,12 +107,23 @@ def let_in(response: HttpResponse) -> HttpResponse:
     return response
 
 
+def network_of(address: str) -> str:
+    """What stands for an address when it is counted: of IPv6, the /64 that one customer has."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Network((int(found) >> 64 << 64, 64)))
+    return str(found)
+
+
 def may_try(address: str) -> bool:
     """Count an attempt before it is made; False if an address, or all, have made too many."""
     now = int(time.time())
     with write_transaction():
         SignIns.objects.filter(since__lt=now - KEPT_SECONDS).delete()
-        mine = count_attempt(address[:64] or "unknown", now, MOST_ATTEMPTS["one"])
+        mine = count_attempt(network_of(address), now, MOST_ATTEMPTS["one"])
         return mine and count_attempt("", now, MOST_ATTEMPTS["all"])
 
 
@@ -126,4 +138,4 @@ def count_attempt(address: str, now: int, most: int) -> bool:
 def forget_attempts(address: str) -> None:
     """Let an address begin anew: it knew the password."""
     with write_transaction():
-        SignIns.objects.filter(address=address[:64] or "unknown").delete()
+        SignIns.objects.filter(address=network_of(address)).delete()

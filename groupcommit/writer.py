@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from groupcommit import outages
+from groupcommit.signals import batch_written
 from groupcommit.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ class Writer:
             try:
                 if batch:
                     commit(batch)
+                    batch_written.send_robust(Writer, size=len(batch))
                 connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
             except Exception as error:
                 if not outages.reported(error):

@@ -24,6 +24,8 @@ from harness.visitor import Visitor
 from harness.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent
+# Tests and benchmarks do everything more often than a visitor may.
+LIMITS = ["LIMIT_JOBS", "LIMIT_UPLOADS", "LIMIT_SCHEDULES", "LIMIT_BINS"]
 # How long a server may take to start on a machine that has much else to do.
 START_SECONDS = 120
 
@@ -103,6 +105,9 @@ class Site:
                 "DATABASE_URL": database_url or f"sqlite:///{folder / 'site.sqlite3'}",
                 "DEBUG": "0",
                 "DJANGO_SETTINGS_MODULE": "jobsite.settings",
+                "LOG_FORMAT": "",
+                "METRICS_TOKEN": "",
+                **dict.fromkeys(LIMITS, "0"),
                 "PORT": str(self.port),
                 "PUBLIC_URL": self.url,
                 "PYTHONUNBUFFERED": "1",

@@ -100,7 +100,7 @@ class Job(models.Model):
     refusals = models.JSONField(default=list, help_text="[{at, text}]: publishes that failed")
     attempts = models.PositiveIntegerField(default=0, help_text="at the newest message")
     workers = models.JSONField(default=list, help_text="which process made each attempt")
-    received = models.JSONField(default=dict, help_text="{headers, claims}: the newest request")
+    received = models.JSONField(default=dict, db_default={}, help_text="{headers, claims}: newest")
     created_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now, db_index=True)
     started_at = models.DateTimeField(null=True)

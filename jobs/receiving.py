@@ -55,6 +55,7 @@ from jobs.models import (
 from jobs.owners import owner_in
 from jobs.retries import retry_delay
 from jobs.signatures import Delivery, signed
+from logfields import belongs_to
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ async def work_on(task: JobTask, delivery: Delivery) -> JsonResponse:
     seen, now = delivery.received, timezone.now()
     arrival = Arrival(job_id, message_id, attempt, task.module_path, WORKER, now, seen)
     job = await writer.write(claim_jobs, arrival)
-    log = {"job": job_id, "message_id": message_id, "attempt": attempt}
+    log = belongs_to(job=job_id, message_id=message_id, attempt=attempt)
     if isinstance(job, Refusal):
         logger.info("nothing to do", extra=log | {"reason": job.reason})
         return refused(job)
@@ -243,7 +244,8 @@ async def job_failed(request: HttpRequest, delivery: Delivery) -> JsonResponse:
     job_id = payload.get("job_id") or Job.id_for_message(message_id)
     error = f"The queue gave up after {attempts} attempts; the last one got {answer}."
     job = await writer.write(fail_jobs, Failure(job_id, message_id, error))
-    logger.warning("job failed", extra={"job": job_id, "ended": job is not None})
+    log = belongs_to(job=job_id, message_id=message_id)
+    logger.warning("job failed", extra=log | {"ended": job is not None})
     if job:
         with suppress(TaskException):  # the task may have been removed meanwhile
             await announce(task_finished, JobResult.of(job))

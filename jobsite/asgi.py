@@ -28,6 +28,10 @@ from broker.retention import keep_sweeping
 from groupcommit.outages import limit_waiting
 from live.reader import reader
 
+# How long a body may take: so long, and longer for each byte of it that has come; and how long
+# its next piece may take. gunicorn itself waits 30 seconds for a piece, then answers 500.
+BODY_SECONDS, LEAST_BYTES_A_SECOND = 20.0, 10_000
+
 
 class Site(ASGIHandler):
     """Django's handler, with one thread for all synchronous work instead of one per request.
@@ -50,12 +54,23 @@ class Site(ASGIHandler):
             raise ValueError(f"This site does not support {scope['type']}.")
 
     async def handle_limited(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request. A body that is too large gets 413 before Django stores it."""
-        received, more = 0, True
+        """Answer a request. A body that is too large gets 413 before Django stores it, one that
+        comes too slowly 408.
+        """
+        received, more, late = 0, True, False
+        clock = asyncio.get_running_loop().time
+        started = clock()
 
         async def receive_limited() -> Any:
-            nonlocal received, more
-            message = await receive()
+            nonlocal received, more, late
+            until = min(clock(), started + received / LEAST_BYTES_A_SECOND) + BODY_SECONDS
+            try:
+                # After the body, Django listens for the end of the connection.
+                async with asyncio.timeout_at(until if more else None):
+                    message = await receive()
+            except TimeoutError:
+                late = True
+                return {"type": "http.disconnect"}
             more = message.get("more_body", False)
             received += len(message.get("body", b""))
             # Django then closes what it has stored, and answers nothing.
@@ -64,6 +79,8 @@ class Site(ASGIHandler):
         await self.handle(scope, receive_limited, send)
         if received > settings.LARGEST_REQUEST:
             await refuse_body(scope, receive, send, more)
+        elif late:
+            await send_refusal(send, 408, b"application/json", b'{"error": "body too slow"}')
 
     async def lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Start the dispatcher when the server starts, and stop it when the server stops.
@@ -110,8 +127,13 @@ async def refuse_body(scope: Any, receive: Any, send: Any, more: bool) -> None:
             more = message.get("more_body", False)
             left -= len(message.get("body", b""))
         kind, body = b"text/html; charset=utf-8", render_to_string("413.html").encode()
+    await send_refusal(send, 413, kind, body)
+
+
+async def send_refusal(send: Any, status: int, kind: bytes, body: bytes) -> None:
+    """Answer without Django, and close the connection: the rest of the body may still come."""
     headers = [(b"content-type", kind), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

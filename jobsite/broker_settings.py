@@ -5,10 +5,13 @@ broker/standalone.py.
 """
 
 from jobsite.settings import *  # noqa: F403
-from jobsite.settings import flag
+from jobsite.settings import BROKER_ALLOW_ORIGIN, QSTASH_DEV_LOG_PORT, flag
 
-INSTALLED_APPS = ["broker"]
-MIDDLEWARE = ["jobsite.unavailable.UnavailableMiddleware"]
+INSTALLED_APPS = ["broker", "operations.apps.MetricsConfig"]
+MIDDLEWARE = [
+    "jobsite.middleware.RequestIdMiddleware",
+    "jobsite.unavailable.UnavailableMiddleware",
+]
 ROOT_URLCONF = "jobsite.broker_urls"
 SWEEPS = []
 # The queue runs no tasks itself.
@@ -46,3 +49,19 @@ DEVELOPMENT_USERS = {
 BROKER_DEV_USERS = flag("BROKER_DEV_USERS")
 if BROKER_DEV_USERS:
     BROKER_ACCOUNTS = DEVELOPMENT_USERS
+
+# The option --allow-origin: web pages of this origin may use the queue, those of others not.
+# https://pypi.org/project/django-cors-headers/
+if BROKER_ALLOW_ORIGIN:
+    INSTALLED_APPS += ["corsheaders"]
+    MIDDLEWARE += ["corsheaders.middleware.CorsMiddleware"]
+    CORS_ALLOWED_ORIGINS = [BROKER_ALLOW_ORIGIN]
+    CORS_URLS_REGEX = r"^/"
+    # Upstash-Forward-… may have any name. The star does not stand for Authorization.
+    CORS_ALLOW_HEADERS = ["authorization", "*"]
+    # A public page asks for leave to reach a private address: this queue is one.
+    CORS_ALLOW_PRIVATE_NETWORK = True
+
+# The option --log-port: on this port the queue can only be read.
+if QSTASH_DEV_LOG_PORT:
+    MIDDLEWARE += ["broker.log_server.LogServer"]

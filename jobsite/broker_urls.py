@@ -9,6 +9,7 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
 from jobsite.health import healthz
+from operations.metrics import metrics
 
 
 def error(status: int, text: str) -> JsonResponse:
@@ -29,6 +30,7 @@ def server_error(request: HttpRequest, *arguments: Any) -> JsonResponse:
 
 urlpatterns = [
     path("healthz", healthz),
+    path("metrics", metrics),
     path("v2/", include("broker.urls")),
 ]
 handler400, handler404, handler500 = bad_request, not_found, server_error

@@ -1,20 +1,29 @@
-"""The format of the log: one line per record, the time, level, logger and text, then fields.
+"""The two formats of the log: one line per record, the time, level, logger and text, then fields.
 
-A field is written as `name=value`. To follow a message through the log, filter for its
-`message_id=msg_…` or its `job=…`.
+As text, a field is written as `name=value`: to follow a message, filter for its `message_id=msg_…`
+or its `job=…`. As JSON (LOG_FORMAT=json), a line is an object, and a traceback one of its texts.
 """
 
 import json
 import logging
 import time
-from typing import override
+from collections.abc import Iterator, Mapping
+from typing import Any, override
+
+from logfields import log_fields
 
 # What every record has. Everything else was passed as `extra` and is written as a field.
 STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request"}
 
 
+def fields_of(record: logging.LogRecord) -> Mapping[str, Any]:
+    """What a record was given as `extra`, then what its context belongs to."""
+    given = {k: v for k, v in vars(record).items() if k not in STANDARD and v is not None}
+    return given | {k: v for k, v in log_fields.get().items() if v and k not in given}
+
+
 class LineFormatter(logging.Formatter):
-    """Write a record's extra fields as `name=value`, with quotes where there are blanks."""
+    """Write a record's fields as `name=value`, with quotes where there are blanks."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
@@ -27,10 +36,30 @@ class LineFormatter(logging.Formatter):
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
-        fields = {k: v for k, v in vars(record).items() if k not in STANDARD and v is not None}
         words = [super().formatMessage(record).replace("\n", "\\n")]
-        words += [f"{name}={plain(value)}" for name, value in fields.items()]
+        words += [f"{name}={plain(value)}" for name, value in fields_of(record).items()]
         return " ".join(words)
+
+
+class JsonFormatter(LineFormatter):
+    """Write a record as one JSON object; a field never replaces one of the first four."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(dict(self.parts(record)), default=str, ensure_ascii=False)
+
+    def parts(self, record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
+        own = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        yield from own.items()
+        for name, value in fields_of(record).items():
+            yield (f"{name}_" if name in own else name), value
+        if record.exc_info:
+            yield "traceback", self.formatException(record.exc_info)
 
 
 def plain(value: object) -> str:

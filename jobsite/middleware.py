@@ -5,9 +5,13 @@ I/O (the session is a signed cookie, and none of them makes a query), so a threa
 cost time, and a message that waits in `/api/long-task` would hold one all the while.
 """
 
+import re
+import secrets
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
+from django.conf import settings
 from django.contrib.sessions import middleware as sessions
 from django.core.exceptions import DisallowedHost
 from django.http import (
@@ -21,10 +25,14 @@ from django.utils.deprecation import MiddlewareMixin
 from whitenoise import middleware as whitenoise
 
 from jobs.signatures import site_of_request, site_url
+from logfields import log_fields
+from operations import limits
 from operations.proxies import loop_warning
 
 # It takes about 10 ms, for which the event loop serves nobody else; more is sent as it is.
 LARGEST_COMPRESSED = 512 * 1024
+REQUEST_ID = re.compile(r"[\w.:=+/-]{1,128}", re.ASCII)
+PORT = re.compile(r"([0-9.]+):[0-9]+|\[([0-9a-fA-F:.]+)\](?::[0-9]+)?")
 
 
 class OnTheLoop(MiddlewareMixin):
@@ -40,6 +48,22 @@ class OnTheLoop(MiddlewareMixin):
         return response
 
 
+class RequestIdMiddleware(OnTheLoop):
+    """Give each request an id: every line that is logged for it has it, and so has the answer.
+
+    It is the proxy's, if there is one that is to be believed, or else made here.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        given = request.headers.get("X-Request-Id", "") if settings.PROXIES else ""
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        log_fields.set({"request_id": request_id})
+
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
+        response["X-Request-Id"] = log_fields.get().get("request_id", "")
+        return response
+
+
 class SecurityMiddleware(OnTheLoop, security.SecurityMiddleware):
     """Redirects to HTTPS, and the headers that keep a browser on it."""
 
@@ -48,6 +72,44 @@ class SecurityMiddleware(OnTheLoop, security.SecurityMiddleware):
         if redirect is not None:
             loop_warning.look(request)
         return redirect
+
+
+class AddressMiddleware(OnTheLoop):
+    """Make `REMOTE_ADDR` the visitor's address, where it is that of the last proxy.
+
+    Each proxy adds the address it was asked from to the end of X-Forwarded-For. What stands
+    before the entries of our own proxies, the visitor may have written.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        entries = request.headers.get("X-Forwarded-For", "").split(",")
+        known = settings.PROXIES and len(entries) >= settings.PROXIES
+        if known and (address := without_port(entries[-settings.PROXIES].strip())):
+            request.META["REMOTE_ADDR"] = address
+
+
+def without_port(text: str) -> str:
+    """The IP address in an entry of X-Forwarded-For, some of which have a port; "" if none."""
+    entry = PORT.fullmatch(text)
+    try:
+        return str(ip_address((entry[1] or entry[2]) if entry else text))
+    except ValueError:
+        return ""
+
+
+class LimitsMiddleware(OnTheLoop):
+    """Refuse what somebody does too often, after the form has been found to be ours."""
+
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        self.process_view: Any = self.on_the_loop if self.async_mode else self.look
+
+    def look(self, request: HttpRequest, *args: Any) -> HttpResponse | None:
+        return limits.refusal(request)
+
+    async def on_the_loop(self, request: HttpRequest, *args: Any) -> HttpResponse | None:
+        """A coroutine, as Django would run a synchronous `process_view` in a thread."""
+        return self.look(request)
 
 
 class GZipMiddleware(OnTheLoop, gzip.GZipMiddleware):

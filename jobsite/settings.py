@@ -8,6 +8,7 @@ where they are delivered (`PUBLIC_URL`) and which keys sign them. The queue alon
 import hashlib
 import hmac
 import secrets
+import tempfile
 from os import environ as env
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -130,6 +131,7 @@ PUBLIC_URL = (
 # about the scheme (X-Forwarded-Proto) and the visitor's address (X-Forwarded-For).
 ON_RENDER, ON_HEROKU = "RENDER" in env, "DYNO" in env
 PROXIES = number("PROXIES", 1 if ON_RENDER or ON_HEROKU else 0, least=0)
+DATABASE_URL = env.get("DATABASE_URL", "").strip() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
 # Larger request bodies are refused before they are stored; each view has its own limit.
 LARGEST_REQUEST = 16 * 1024 * 1024
 
@@ -164,6 +166,15 @@ if EMAIL_URL and DEFAULT_FROM_EMAIL == "jobs@localhost":
 # All visitors together.
 EMAIL_MOST_A_DAY = number("EMAIL_MOST_A_DAY", 200)
 
+# How often in a minute a visitor may do it; 0: no limit. Whoever throws the cookie away is still
+# one of those who share an address, and these may together do it LIMIT_VISITORS times as often.
+# Each process counts for itself.
+LIMIT_JOBS = number("LIMIT_JOBS", 60, least=0)
+LIMIT_UPLOADS = number("LIMIT_UPLOADS", 20, least=0)
+LIMIT_SCHEDULES = number("LIMIT_SCHEDULES", 20, least=0)
+LIMIT_BINS = number("LIMIT_BINS", 20, least=0)
+LIMIT_VISITORS = number("LIMIT_VISITORS", 10)
+
 # How many open pages a process tells at once what has changed. Further ones ask every now and
 # then, as all do if this is 0.
 LIVE_STREAMS = number("LIVE_STREAMS", 2000, least=0)
@@ -197,13 +208,20 @@ for name, token in pairs("BROKER_READ_ONLY_TOKENS"):
     if name not in BROKER_ACCOUNTS:
         raise ImproperlyConfigured(f"BROKER_READ_ONLY_TOKENS: there is no account {name!r}.")
     BROKER_ACCOUNTS[name]["read_only_token"] = token
-# For `manage.py broker` only: its port, and whether the development users whose tokens are
-# published are wanted. Only broker_settings.py can let them in.
+# For `manage.py broker` only: its ports (0: the next one), whether the development users whose
+# tokens are published are wanted, and web pages of which origin may use it. Only
+# broker_settings.py can let them in.
 QSTASH_DEV_PORT = number("QSTASH_DEV_PORT", 8080)
+QSTASH_DEV_LOG_PORT = number("QSTASH_DEV_LOG_PORT", 0, least=0)
 BROKER_DEV_USERS_WANTED = flag("BROKER_DEV_USERS", default=True)
 BROKER_DEV_USERS = False
+BROKER_ALLOW_ORIGIN = url("BROKER_ALLOW_ORIGIN")
 BROKER_CONCURRENCY = number("BROKER_CONCURRENCY", 2000)
 BROKER_LEASE_SECONDS = number("BROKER_LEASE_SECONDS", 10)
+# What deliveries name in `Upstash-Region`, for receivers that have keys of several regions.
+BROKER_REGION = env.get("BROKER_REGION", "").strip().upper().replace("_", "-") or "EU-CENTRAL-1"
+if BROKER_REGION not in {"EU-CENTRAL-1", "US-EAST-1"}:
+    raise ImproperlyConfigured(f"BROKER_REGION={BROKER_REGION!r} is not EU-CENTRAL-1 or US-EAST-1.")
 # The most that a message may ask for.
 BROKER_MESSAGE_BYTES = number("BROKER_MESSAGE_BYTES", 1024 * 1024)
 BROKER_TIMEOUT_SECONDS = number("BROKER_TIMEOUT_SECONDS", 15 * 60)
@@ -230,6 +248,14 @@ RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and not QSTASH_TOKEN
 CONSOLE_PASSWORD = env.get("CONSOLE_PASSWORD", "").strip()
 CONSOLE_OPEN = DEBUG and not CONSOLE_PASSWORD
 
+# `/metrics`, for Prometheus; empty: off. The processes of a machine count together through files
+# in one folder, whose name is prometheus_client's own variable.
+METRICS_TOKEN = env.get("METRICS_TOKEN", "").strip()
+METRICS_FOLDER = Path(
+    env.get("PROMETHEUS_MULTIPROC_DIR", "").strip()
+    or Path(tempfile.gettempdir(), f"metrics-{derived(f'metrics {DATABASE_URL}')}")
+)
+
 INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_htmx",
@@ -244,6 +270,8 @@ INSTALLED_APPS = [
 
 # All of these run on the event loop; jobsite/middleware.py says why.
 MIDDLEWARE = [
+    "jobsite.middleware.RequestIdMiddleware",
+    "jobsite.middleware.AddressMiddleware",
     "jobsite.middleware.SecurityMiddleware",
     "jobsite.middleware.WhiteNoiseMiddleware",
     "jobsite.middleware.GZipMiddleware",
@@ -253,6 +281,7 @@ MIDDLEWARE = [
     "jobsite.middleware.XFrameOptionsMiddleware",
     "jobsite.middleware.SiteMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "jobsite.middleware.LimitsMiddleware",
     "jobsite.unavailable.UnavailableMiddleware",  # the last one: it calls the view
 ]
 
@@ -276,11 +305,7 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {
-    "default": dj_database_url.parse(
-        env.get("DATABASE_URL", "").strip() or f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
-    )
-}
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Django's own backends, with limits on how long a request waits (groupcommit/outages.py).
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -362,7 +387,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 SERVED_OVER_HTTPS = not DEBUG and not PUBLIC_URL.startswith("http://")
 SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS
 # A platform's health check may come over plain HTTP and with another host name.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+# Prometheus asks each machine by its own address, for all of its processes.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SERVED_OVER_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_HTTPS
@@ -370,11 +396,17 @@ if PROXIES:
     # Without a proxy that sets this header, a client could forge it.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+LOG_FORMAT = env.get("LOG_FORMAT", "").strip().lower() or "text"
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT={LOG_FORMAT!r} is neither text nor json.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "jobsite.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {"()": "jobsite.logs.LineFormatter"},
+        "json": {"()": "jobsite.logs.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},

@@ -3,9 +3,11 @@
 from django.urls import include, path
 
 from jobsite.health import healthz
+from operations.metrics import metrics
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
+    path("metrics", metrics, name="metrics"),
     path("", include("operations.urls")),
     path("", include("recipes.urls")),  # first: its /api/… are not tasks
     path("", include("jobs.urls")),

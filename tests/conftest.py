@@ -20,6 +20,7 @@ from harness.processes import collect_static, migrate
 from jobs.interface import new_job
 from jobs.models import Job
 from jobs.tasks import long_task
+from logfields import NONE, log_fields
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -100,8 +101,9 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def forgetful() -> None:
-    """What a process remembers of its queue for a moment is of another test."""
+    """What a process remembers of its queue and its last request is of another test."""
     jobs.changes.is_stuck.forget()
+    log_fields.set(NONE)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import threading
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
+from catcher.models import Bin
+from jobsite import asgi
 from jobsite.asgi import Site
 
 swept = threading.Event()
@@ -56,3 +58,25 @@ async def test_browser_whose_body_is_too_large_is_answered_after_its_end(setting
         await server.send_input({"type": "http.request", "body": b"", "more_body": False})
     assert (await server.receive_output())["status"] == 413
     assert b"An image may have 10 MB." in (await server.receive_output())["body"]
+
+
+@pytest.mark.parametrize("first", [b"", b"x"], ids=["nothing", "a first piece"])
+async def test_body_that_comes_too_slowly_gets_408(monkeypatch, first):
+    monkeypatch.setattr(asgi, "BODY_SECONDS", 0.1)
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+    server = ApplicationCommunicator(Site(), scope)
+    if first:
+        await server.send_input({"type": "http.request", "body": first, "more_body": True})
+    start = await server.receive_output(20)
+    assert (start["status"], (b"connection", b"close") in start["headers"]) == (408, True)
+    assert (await server.receive_output())["body"] == b'{"error": "body too slow"}'
+
+
+async def test_answer_may_take_longer_than_a_body(monkeypatch, transactional_db):
+    monkeypatch.setattr(asgi, "BODY_SECONDS", 0.1)
+    scope = {"type": "http", "method": "POST", "path": "/catcher/slow/", "query_string": b""}
+    scope |= {"headers": [(b"host", b"testserver")], "raw_path": b"/catcher/slow/"}
+    await Bin.objects.acreate(name="slow", delay_seconds=0.3)
+    server = ApplicationCommunicator(Site(), scope)
+    await server.send_input({"type": "http.request", "body": b"x"})
+    assert (await server.receive_output(20))["status"] == 200

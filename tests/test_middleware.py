@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from jobs.interface import new_job
 from jobs.models import Job
 from jobs.tasks import long_task
 from jobsite.asgi import application
-from jobsite.middleware import LARGEST_COMPRESSED, GZipMiddleware
+from jobsite.middleware import LARGEST_COMPRESSED, AddressMiddleware, GZipMiddleware
 
 WAITING = 40
 
@@ -211,3 +212,49 @@ def test_every_answer_guards_itself(client, db):
     assert response["X-Frame-Options"] == "DENY"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "given", "kept"),
+    [
+        (1, "7b6c-from_the.proxy", True),
+        (0, "7b6c-from-anybody", False),
+        (1, "", False),
+        (1, "two words", False),
+        (1, "x" * 129, False),
+    ],
+)
+async def test_request_has_the_id_of_a_trusted_proxy_or_its_own(settings, proxies, given, kept):
+    settings.PROXIES = proxies
+    answer = await AsyncClient().get("/nowhere", headers={"X-Request-Id": given})
+    assert (answer["X-Request-Id"] == given) is kept
+    assert kept or re.fullmatch(r"[0-9a-f]{32}", answer["X-Request-Id"])
+
+
+async def test_each_request_has_another_id():
+    client = AsyncClient()
+    assert len({(await client.get("/nowhere"))["X-Request-Id"] for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "192.0.2.1", "127.0.0.1"),
+        (1, "192.0.2.1", "192.0.2.1"),
+        (1, "203.0.113.9, 192.0.2.1", "192.0.2.1"),  # the first one is the visitor's own idea
+        (2, "203.0.113.9, 192.0.2.1, 10.0.0.1", "192.0.2.1"),
+        (2, "192.0.2.1", "127.0.0.1"),  # came past one of the proxies
+        (1, "192.0.2.1:5000", "192.0.2.1"),
+        (1, "[2001:db8::1]:5000", "2001:db8::1"),
+        (1, "2001:DB8:0::1", "2001:db8::1"),
+        (1, "unknown", "127.0.0.1"),
+        (1, "", "127.0.0.1"),
+    ],
+)
+def test_address_is_the_one_that_our_first_proxy_was_asked_from(
+    settings, proxies, forwarded, address
+):
+    settings.PROXIES = proxies
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded})
+    AddressMiddleware(lambda request: HttpResponse()).process_request(request)
+    assert request.META["REMOTE_ADDR"] == address

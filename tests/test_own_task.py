@@ -25,6 +25,7 @@ FOLDERS = [
     "catcher",
     "console",
     "groupcommit",
+    "logfields",
     "jobs",
     "jobsite",
     "live",

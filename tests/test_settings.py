@@ -16,7 +16,8 @@ from jobsite.settings import flag, kept_secret, number, url
 EMPTY = dict.fromkeys(
     [
         "ALLOWED_HOSTS", "BROKER_TOKEN", "CODESPACE_NAME", "DATABASE_URL", "DEBUG",
-        "HEROKU_APP_DEFAULT_DOMAIN_NAME", "LONG_TASK_TARGET_URL", "PORT", "PUBLIC_URL",
+        "HEROKU_APP_DEFAULT_DOMAIN_NAME", "LOG_FORMAT", "LONG_TASK_TARGET_URL", "METRICS_TOKEN",
+        "PORT", "PROMETHEUS_MULTIPROC_DIR", "PUBLIC_URL",
         "QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "QSTASH_TOKEN", "QSTASH_URL",
         "RENDER_EXTERNAL_URL", "RUN_DISPATCHER", "SECRET_KEY", "SECRET_KEY_FILE",
     ],
@@ -117,6 +118,19 @@ def test_our_own_host_is_allowed(read):
     settings = read(PUBLIC_URL="https://jobs.example.com")
     assert "jobs.example.com" in settings["ALLOWED_HOSTS"]
     assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://jobs.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("given", "region"),
+    [("", "EU-CENTRAL-1"), ("us_east_1", "US-EAST-1"), ("US-EAST-1", "US-EAST-1")],
+)
+def test_region_is_one_that_sdks_know(read, given, region):
+    assert read(BROKER_REGION=given)["BROKER_REGION"] == region
+
+
+def test_unknown_region_is_an_error(read):
+    with pytest.raises(ImproperlyConfigured, match="BROKER_REGION='MARS' is not EU-CENTRAL-1 or"):
+        read(BROKER_REGION="mars")
 
 
 def test_app_on_heroku_answers_to_the_domain_that_its_router_passes_on(read, monkeypatch):
@@ -317,8 +331,11 @@ def queue_alone(read, monkeypatch):
 
 def test_queue_alone_has_no_pages_and_takes_any_host(queue_alone):
     settings = queue_alone()
-    assert settings["INSTALLED_APPS"] == ["broker"]
-    assert settings["MIDDLEWARE"] == ["jobsite.unavailable.UnavailableMiddleware"]
+    assert settings["INSTALLED_APPS"] == ["broker", "operations.apps.MetricsConfig"]
+    assert settings["MIDDLEWARE"] == [
+        "jobsite.middleware.RequestIdMiddleware",
+        "jobsite.unavailable.UnavailableMiddleware",
+    ]
     assert settings["ROOT_URLCONF"] == "jobsite.broker_urls"
     assert settings["ALLOWED_HOSTS"] == ["*"]
 
@@ -350,7 +367,9 @@ def test_queue_alone_passes_the_system_check():
 def test_every_variable_that_is_read_is_in_the_example():
     modules = ["jobsite/settings.py", "jobsite/broker_settings.py", "gunicorn.conf.py"]
     code = "\n".join((ROOT / module).read_text() for module in modules)
-    read = set(re.findall(r'(?:flag|number|url|pairs|env\.get|environ\.get)\(\s*"([A-Z_]+)"', code))
+    read = set(
+        re.findall(r'(?:flag|number|url|pairs|env\.get|variables\.get)\(\s*"([A-Z_]+)"', code)
+    )
     platform = {"RENDER_EXTERNAL_URL", "HEROKU_APP_DEFAULT_DOMAIN_NAME", "CODESPACE_NAME"}
     example = re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert sorted(read - platform) == sorted(example)
@@ -364,7 +383,10 @@ def test_example_begins_with_what_the_tutorial_needs():
     ]  # fmt: skip
 
 
-FOLDERS = ("jobsite", "jobs", "broker", "catcher", "groupcommit", "recipes", "operations")
+FOLDERS = (
+    *("jobsite", "jobs", "broker", "catcher", "groupcommit"),
+    *("logfields", "recipes", "operations"),
+)
 
 
 def test_settings_are_the_only_reader_of_the_environment():
@@ -376,3 +398,31 @@ def test_settings_are_the_only_reader_of_the_environment():
         if re.search(r"getenv|\benviron\b(?!\.setdefault| \|)", file.read_text())
     ]
     assert readers == ["jobsite/settings.py"]
+
+
+@pytest.mark.parametrize(("given", "used"), [("", "text"), ("text", "text"), ("JSON", "json")])
+def test_log_has_the_format_that_is_asked_for(read, given, used):
+    assert read(LOG_FORMAT=given)["LOGGING"]["handlers"]["stderr"]["formatter"] == used
+
+
+def test_unknown_format_of_the_log_is_refused(read):
+    with pytest.raises(ImproperlyConfigured, match="neither text nor json"):
+        read(LOG_FORMAT="xml")
+
+
+def test_processes_of_one_site_count_in_one_folder_and_other_sites_in_another(read):
+    folder = read()["METRICS_FOLDER"]
+    assert folder == read()["METRICS_FOLDER"]
+    assert folder != read(DATABASE_URL="sqlite:///other.sqlite3")["METRICS_FOLDER"]
+    assert str(read(PROMETHEUS_MULTIPROC_DIR="/run/m")["METRICS_FOLDER"]) == "/run/m"
+
+
+def test_worker_imports_what_is_there_now_and_not_what_the_master_has_imported(monkeypatch):
+    """SIGHUP starts new workers from a master that has imported the version before."""
+    gunicorn = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    assert "broker.open_files" in sys.modules
+    gunicorn["post_fork"](None, None)
+    left = {name.partition(".")[0] for name in sys.modules}
+    assert not left & {"broker", "jobsite", "logfields"}
+    assert {"os", "django"} <= left

@@ -11,7 +11,7 @@ from harness.processes import ROOT
 
 PACKAGES = (
     *("broker", "catcher", "console", "groupcommit"),
-    *("jobs", "jobsite", "live", "operations", "recipes"),
+    *("jobs", "jobsite", "live", "logfields", "operations", "recipes"),
 )
 MODULES = [
     file

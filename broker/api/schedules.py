@@ -114,6 +114,8 @@ def as_json(schedule: Schedule, states: dict[str, str]) -> dict[str, Any]:
         "retries": message.max_retries,
         "isPaused": schedule.paused,
         **present(
+            # The published OpenAPI has this name; a message has the other one, which stays as well.
+            callerIp=schedule.caller_ip,
             delay=(message.not_before - schedule.created_at) // 1000,
             timeout=message.timeout_seconds,
             lastScheduleTime=schedule.last_at,

@@ -71,6 +71,7 @@
 
   function answered(event) {
     if (event.detail.successful) back();
+    if (event.detail.xhr?.status !== 429) document.getElementById("refused").replaceChildren();
     if (event.detail.elt.matches?.("form")) {
       // Disabling a button takes its focus away; give it back where nothing else took it.
       setTimeout(() => {

@@ -62,6 +62,7 @@ async def test_new_schedule_is_shown_with_what_every_schedule_has():
         "retries": 3,
         "isPaused": False,
         "callerIP": "127.0.0.1",
+        "callerIp": "127.0.0.1",
         "nextScheduleTime": next_moment(YEARLY, before),
     }
 
@@ -90,7 +91,7 @@ async def test_all_options_of_a_schedule_are_shown():
         x_own="of the request",
     )
     schedule = await show(schedule_id)
-    for name in ("createdAt", "nextScheduleTime", "callerIP"):
+    for name in ("createdAt", "nextScheduleTime", "callerIP", "callerIp"):
         schedule.pop(name)
     assert schedule == {
         "scheduleId": "mine",

@@ -16,8 +16,17 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from broker.management.commands.broker import Command
-from broker.standalone import Arguments, CannotStart, database_for, url_of, variables_for
-from harness.processes import Site, site
+from broker.standalone import (
+    Arguments,
+    CannotStart,
+    checked_origin,
+    database_for,
+    listen,
+    listen_for_log,
+    url_of,
+    variables_for,
+)
+from harness.processes import Site, free_port, site
 from harness.sink import Sink
 from harness.waiting import eventually
 from jobs.signatures import verify
@@ -25,6 +34,8 @@ from jobsite.broker_settings import DEVELOPMENT_USERS
 from jobsite.settings import flag
 
 USER = DEVELOPMENT_USERS["defaultUser"]
+BEARER = {"Authorization": f"Bearer {USER['token']}"}
+CONSOLE = "https://console.example"
 
 
 def listening_on(host: str) -> SimpleNamespace:
@@ -182,7 +193,8 @@ class Broker:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A queue in memory; after a Ctrl-C nothing of it is left."""
     with site(tmp_path_factory.mktemp("broker")) as place:
-        running = Broker(place, "--port", "0", "--in-memory")
+        allowed = ["--allow-origin", CONSOLE, "--log-port", str(free_port())]
+        running = Broker(place, "--port", "0", "--in-memory", *allowed)
         (server,) = psutil.Process(running.process.pid).children()
         file = Path(server.environ()["DATABASE_URL"].removeprefix("sqlite:///"))
         assert file.is_file()
@@ -190,6 +202,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(timeout=40) == 0
         assert not file.parent.exists()
+
+
+@pytest.fixture
+def log_server(broker: Broker) -> str:
+    """The log server's URL, which the environment of the server names."""
+    (server,) = psutil.Process(broker.process.pid).children()
+    return f"http://127.0.0.1:{server.environ()['QSTASH_DEV_LOG_PORT']}"
 
 
 @pytest.fixture
@@ -276,3 +295,84 @@ def finish_at_sigterm(broker: Broker, sink: Sink) -> None:
     broker.process.send_signal(signal.SIGTERM)
     assert broker.process.wait(timeout=40) == 0
     assert broker.log.read_text().count("INFO broker.settling message delivered") == 2
+
+
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,upstash-forward-x-a",
+    "Access-Control-Request-Private-Network": "true",
+}
+
+
+def test_console_of_the_allowed_origin_may_use_the_queue(broker, sink):
+    url = f"{broker.url}/v2/publish/{sink.url}"
+    asked = requests.options(url, headers={"Origin": CONSOLE} | PREFLIGHT, timeout=5)
+    assert asked.status_code == 200
+    assert asked.headers["Access-Control-Allow-Origin"] == CONSOLE
+    assert asked.headers["Access-Control-Allow-Headers"] == "authorization, *"
+    assert "POST" in asked.headers["Access-Control-Allow-Methods"]
+    assert asked.headers["Access-Control-Allow-Private-Network"] == "true"
+    told = requests.post(url, data=b"x", headers={"Origin": CONSOLE} | BEARER, timeout=5)
+    assert (told.status_code, told.headers["Access-Control-Allow-Origin"]) == (200, CONSOLE)
+    assert "origin" in told.headers["Vary"].lower()
+    assert "Access-Control-Allow-Credentials" not in told.headers
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "*", f"{CONSOLE}:444", "http://console.example"],
+)
+def test_pages_of_any_other_origin_may_not(broker, origin):
+    url = f"{broker.url}/v2/keys"
+    for method in ("GET", "OPTIONS"):
+        headers = {"Origin": origin} | PREFLIGHT | BEARER
+        told = requests.request(method, url, headers=headers, timeout=5)
+        assert "Access-Control-Allow-Origin" not in told.headers
+        assert "origin" in told.headers["Vary"].lower()
+    assert requests.get(url, headers={"Origin": origin} | BEARER, timeout=5).status_code == 403
+
+
+@pytest.mark.parametrize("given", ["*", "null", "console.example", "https://a.test/", "file://x"])
+def test_what_is_no_origin_cannot_be_allowed(given):
+    with pytest.raises(CannotStart, match="is not an origin"):
+        checked_origin(given)
+
+
+def test_log_server_shows_what_has_happened_and_no_body(broker, sink, log_server):
+    message_id = broker.publish(sink.url, **{"Upstash-Forward-X-Key": "hidden"})
+    arrived(sink, message_id)
+
+    def delivered() -> str:
+        told = requests.get(f"{log_server}/", timeout=5)
+        assert told.headers["Content-Type"] == "text/plain; charset=utf-8"
+        return told.text if f"DELIVERED        {message_id}" in told.text else ""
+
+    text = eventually(delivered, what="the line")
+    assert f"CREATED          {message_id} POST {sink.url}\n" in text
+    assert "hidden" not in text and "hello" not in text
+
+
+def test_log_server_can_only_be_read(broker, sink, log_server):
+    message_id = broker.publish(sink.url, **{"Upstash-Delay": "1h"})
+    told = requests.delete(f"{log_server}/v2/messages/{message_id}", headers=BEARER, timeout=5)
+    assert told.status_code == 405
+    logged = requests.get(f"{log_server}/v2/events", headers=BEARER, timeout=5).json()["events"]
+    assert [event["state"] for event in logged if event["messageId"] == message_id] == ["CREATED"]
+    assert requests.get(f"{log_server}/v2/events", timeout=5).status_code == 401
+    assert requests.get(f"{broker.url}/", timeout=5).status_code == 404
+
+
+@pytest.mark.parametrize("headers", [{"Host": "rebound.example"}, {"Origin": "https://evil.test"}])
+def test_log_server_is_not_for_pages_of_the_web(broker, log_server, headers):
+    told = requests.get(f"{log_server}/", headers=headers, timeout=5)
+    assert told.status_code == 403 and "Access-Control-Allow-Origin" not in told.headers
+
+
+def test_queue_does_without_a_log_server_whose_port_is_taken():
+    said = []
+    with listen("127.0.0.1", 0) as queue, listen("127.0.0.1", 0) as other:
+        assert listen_for_log(queue, other.getsockname()[1], said.append) is None
+        assert listen_for_log(queue, 0, said.append) is None
+        with listen("0.0.0.0", 0) as everywhere:  # noqa: S104  it is what must be refused
+            assert listen_for_log(everywhere, None, said.append) is None
+    assert len(said) == 1 and "address already in use" in said[0]

@@ -88,13 +88,20 @@ async def test_destination_gets_the_documented_headers(server, session):
     assert headers["User-Agent"] == "Upstash-QStash"
     assert headers["Upstash-Message-Id"] == message.message_id
     assert (headers["Upstash-Retried"], headers["Upstash-Caller-Ip"]) == ("2", "1.2.3.4")
+    assert headers["Upstash-Region"] == "EU-CENTRAL-1"
+
+
+async def test_region_is_the_one_of_the_settings(server, session, settings):
+    settings.BROKER_REGION = "US-EAST-1"
+    await server.get(session)
+    assert server.requests[0].headers["Upstash-Region"] == "US-EAST-1"
 
 
 async def test_destination_gets_no_header_that_nobody_asked_for(server, session):
     await server.get(session, body=b"{}")
     assert {name.title() for name in server.requests[0].headers} == {
-        "Host", "Content-Length", "User-Agent", "Upstash-Message-Id", "Upstash-Retried",
-        "Upstash-Signature",
+        "Host", "Content-Length", "User-Agent", "Upstash-Message-Id", "Upstash-Region",
+        "Upstash-Retried", "Upstash-Signature",
     }  # fmt: skip
 
 

@@ -127,6 +127,7 @@ def test_forwarded_headers_get_their_canonical_names():
     [
         "Host", "Content-Length", "Connection", "Transfer-Encoding", "User-Agent", "Content-Type",
         "Upstash-Signature", "Upstash-Message-Id", "Upstash-Retried", "Upstash-Caller-Ip",
+        "Upstash-Region",
     ],
 )  # fmt: skip
 def test_reserved_headers_are_not_forwarded(name):

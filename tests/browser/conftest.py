@@ -166,12 +166,14 @@ def aimed(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[Site
 
 @pytest.fixture(scope="session")
 def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site with hosted QStash, which it cannot reach."""
+    """A site with hosted QStash, which it cannot reach. A visitor may start four jobs a minute."""
     hosted = {
         "QSTASH_URL": f"http://127.0.0.1:{free_port()}",
         "QSTASH_TOKEN": "token",
         "QSTASH_CURRENT_SIGNING_KEY": "sig_current",
         "QSTASH_NEXT_SIGNING_KEY": "sig_next",
+        "LIMIT_JOBS": "4",
+        "LIMIT_VISITORS": "1000",
     }
     with site(tmp_path_factory.mktemp("cut_off"), **hosted) as running:
         running.start_web()

@@ -247,3 +247,18 @@ def test_only_its_owner_can_send_a_job_again(browse: Browse, cut_off: Site):
     stranger = browse(f"{cut_off.url}/jobs/{job_id}")
     expect(stranger.locator("#detail .pill strong")).to_have_text("not sent")
     expect(stranger.get_by_role("button", name="Send again")).to_have_count(0)
+
+
+def test_click_too_many_is_told_where_the_job_would_be(browse: Browse, cut_off: Site):
+    browse.expect("429")
+    page = browse(cut_off.url)
+    for _ in range(4):
+        start_job(page)
+    button(page).click()
+    told = re.compile("You have started 4 jobs within a minute. Try again in [0-9]+ seconds?.")
+    expect(page.locator("#result .notice.problem")).to_have_text(told)
+    expect(page.locator("#announcement")).to_have_text(told)
+    expect(page.locator("#offline")).to_be_hidden()
+    expect(page.locator("#jobs > li")).to_have_count(4)
+    page.get_by_role("button", name="Send again").first.click()
+    expect(page.locator("#refused .notice.problem")).to_have_text(told)

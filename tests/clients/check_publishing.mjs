@@ -1,5 +1,6 @@
 // The TypeScript SDK publishes messages; the checks look at what is delivered.
 import assert from "node:assert/strict";
+import { custom, resend, upstash } from "@upstash/qstash";
 
 const JSON_TYPE = "application/json";
 
@@ -200,6 +201,38 @@ export const checks = {
     ]);
     assert.equal((await destination.first("/one")).headers["content-type"], "text/x");
     assert.equal((await destination.first("/two")).headers["x-a"], "1");
+  },
+
+  async "a provider is delivered to at its url"({ client, newClient, destination, accepts }) {
+    const provider = custom({ baseUrl: destination.url("/llm"), token: "its-token" });
+    const callback = destination.url("/answered");
+    const api = { name: "llm", provider };
+    await client.publishJSON({ api, body: { n: 1 }, callback });
+    const [batched] = await client.batchJSON([{ api, body: { n: 2 }, callback }]);
+    assert.match(batched.messageId, /^msg_/);
+    const path = "/llm/v1/chat/completions";
+    const requests = await destination.received(2, path);
+    assert.deepEqual(requests.map(({ body }) => body).sort(), ['{"n":1}', '{"n":2}']);
+    assert.equal(requests[0].headers.authorization, "Bearer its-token");
+    assert.ok(await accepts(requests[0], destination.url(path)));
+  },
+
+  async "an e-mail provider is accepted like any url"({ client }) {
+    const api = { name: "email", provider: resend({ token: "its-token" }) };
+    const { messageId } = await client.publishJSON({ api, body: { to: "a" }, delay: "1h" });
+    const { url, header } = await client.messages.get(messageId);
+    assert.equal(url, "https://api.resend.com/emails");
+    assert.deepEqual(header.Authorization, ["Bearer its-token"]);
+  },
+
+  async "the models of QStash itself are refused"({ client }) {
+    const api = { name: "llm", provider: upstash() };
+    const request = { api, body: { n: 1 }, callback: "https://callback.test/" };
+    const refused = (error) => error.status === 400 && /invalid destination url/.test(error.message);
+    await assert.rejects(client.publishJSON(request), refused);
+    await assert.rejects(client.queue({ queueName: "q" }).enqueueJSON(request), refused);
+    const [answer] = await client.batchJSON([request]);
+    assert.match(answer.error, /invalid destination url/);
   },
 
   async "bad options and tokens are refused"({ client, newClient, destination }) {

@@ -95,7 +95,7 @@ def test_the_four_lines_are_those_of_the_queue(queue):
 def test_commands_are_those_of_the_broker():
     parser = Command().create_parser("manage.py", "broker")
     commands = re.findall(r"^.*uv run manage.py broker\b(.*)$", PAGE, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         parser.parse_args(shlex.split(command))
 

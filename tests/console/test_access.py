@@ -132,6 +132,12 @@ def test_all_addresses_together_are_limited(password, monkeypatch):
     assert [access.may_try(f"192.0.2.{n}") for n in range(4)] == [True] * 3 + [False]
 
 
+def test_addresses_of_one_ipv6_customer_are_counted_together(password):
+    addresses = [f"2001:db8::{n}" for n in range(6)]
+    assert [access.may_try(address) for address in addresses] == [True] * 5 + [False]
+    assert access.may_try("2001:db8:0:1::1")
+
+
 def test_rows_of_addresses_are_not_kept(password):
     with write_transaction():
         SignIns.objects.create(address="192.0.2.1", since=1)

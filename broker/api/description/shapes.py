@@ -98,6 +98,7 @@ schedule = record(
     **PUBLISHED,
     **BODY,
     **CALLBACK_HEADERS,
+    callerIp=text("The same as callerIP."),
     delay=whole("In seconds."),
     timeout=whole("In seconds."),
     lastScheduleTime=whole(),

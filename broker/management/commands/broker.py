@@ -33,6 +33,17 @@ class Command(BaseCommand):
             "--workers", type=int, default=1, help="server processes, default: %(default)s"
         )
         parser.add_argument(
+            "--log-port",
+            type=int,
+            help="the log server's port, default: QSTASH_DEV_LOG_PORT, or the port + 1; 0: none",
+        )
+        parser.add_argument(
+            "--allow-origin",
+            default=settings.BROKER_ALLOW_ORIGIN,
+            metavar="ORIGIN",
+            help="let web pages of this one origin use the queue, such as a console's",
+        )
+        parser.add_argument(
             "--development-users",
             action="store_true",
             help="let the published development users in on any address: for a container whose "
