@@ -39,3 +39,13 @@ async def test_body_that_is_not_json_or_too_large_is_refused(settings):
 
 async def test_query_that_is_not_text_is_refused():
     assert (await ask("GET", "events?state=%FF")).status == 400
+
+
+@pytest.mark.parametrize("depth", [900, 5000, 100_000])
+async def test_json_that_is_nested_deeply_is_refused_in_words(depth):
+    nested = "[" * depth + "]" * depth
+    whole = await ask("POST", "batch", nested.encode())
+    assert (whole.status, bool(whole.error)) == (400, True)
+    options = f'{{"destination": "https://target.test/", "headers": {{"Upstash-Delay": {nested}}}}}'
+    answer = await ask("POST", "batch", f"[{options}]".encode())
+    assert answer.error if answer.status == 400 else answer.json[0]["error"]
