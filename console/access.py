@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +24,7 @@ from django.views.decorators.cache import never_cache
 
 from broker.api.lookups import read
 from console.models import SignIns
+from console.networks import network_of
 from groupcommit.transactions import write_transaction
 
 COOKIE = "operator"
@@ -105,17 +105,6 @@ def let_in(response: HttpResponse) -> HttpResponse:
         samesite="Strict",
     )
     return response
-
-
-def network_of(address: str) -> str:
-    """What stands for an address when it is counted: of IPv6, the /64 that one customer has."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return "unknown"
-    if isinstance(found, IPv6Address):
-        return str(found.ipv4_mapped or IPv6Network((int(found) >> 64 << 64, 64)))
-    return str(found)
 
 
 def may_try(address: str) -> bool:

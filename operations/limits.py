@@ -17,7 +17,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from console.access import network_of
+from console.networks import network_of
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -26,8 +27,14 @@ IN_CI = os.environ.get("CI") == "true"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect the static files once, before the workers start that share them."""
+    """Collect the static files once, before the workers start that share them.
+
+    Let every Python program keep what it compiles: the suite starts some hundreds, and each would
+    compile Django and the site again, which takes longer than all else that it does to start.
+    """
     if not hasattr(config, "workerinput"):
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.dont_write_bytecode = False
         collect_static()
 
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from html import unescape
 
@@ -69,6 +70,14 @@ def sqlite(tmp_path):
         yield running
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site that runs, for tests that leave it running."""
+    with site(tmp_path_factory.mktemp("served")) as running:
+        running.start_web()
+        yield running
+
+
 def worker_of(web) -> psutil.Process:
     (worker,) = psutil.Process(web.pid).children()
     return worker
@@ -98,9 +107,8 @@ def test_commit_of_another_process_is_noticed(running: Site):
     stream.close()
 
 
-def test_other_visitors_are_told_nothing(sqlite: Site):
-    sqlite.start_web()
-    visitor, other = Visitor(sqlite.url), Visitor(sqlite.url)
+def test_other_visitors_are_told_nothing(served: Site):
+    visitor, other = Visitor(served.url), Visitor(served.url)
     stream, others = Stream(visitor), Stream(other)
     visitor.click()
     eventually(lambda: stream.shows("10 of 10 steps done"))
@@ -137,11 +145,10 @@ def is_streamed(stream: Stream) -> bool:
     return stream.response.status_code == 200
 
 
-def test_waiting_streams_hold_no_threads(sqlite: Site):
-    web = sqlite.start_web()
-    visitor = Visitor(sqlite.url)
+def test_waiting_streams_hold_no_threads(served: Site):
+    visitor = Visitor(served.url)
     streams = [Stream(visitor) for _ in range(30)]
-    threads = worker_of(web).num_threads()
+    threads = worker_of(served.processes[0]).num_threads()
     for stream in streams:
         stream.close()
     assert threads < 10
