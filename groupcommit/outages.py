@@ -81,6 +81,11 @@ def wait_patiently() -> None:
     _waiting.is_patient = True
 
 
+def is_patient() -> bool:
+    """Whether the present thread is a task's."""
+    return _waiting.is_patient
+
+
 def is_limited() -> bool:
     return _limited and not _waiting.is_patient
 
