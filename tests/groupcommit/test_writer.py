@@ -330,6 +330,8 @@ def test_lost_answer_to_a_commit_is_told_and_not_tried_again(pulses, monkeypatch
 def test_row_that_somebody_has_locked_fails_no_other_write(pulses, release, monkeypatch):
     monkeypatch.setattr(outages, "_limited", True)
     monkeypatch.setattr(outages, "STATEMENT_SECONDS", 0.5)
+    monkeypatch.setattr("groupcommit.writer.BRIEFLY_SECONDS", 2)  # on a busy machine
+    monkeypatch.setattr("groupcommit.writer.ALL_BRIEFLY_SECONDS", 5)
     Pulse.objects.create(dispatcher="locked", seen_at=1)
 
     @one_by_one
@@ -339,12 +341,14 @@ def test_row_that_somebody_has_locked_fails_no_other_write(pulses, release, monk
     with another_cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT 1 FROM broker_pulse WHERE dispatcher = 'locked' FOR UPDATE")
-        locked, free = writer.submit(touch, "locked"), writer.submit(pulses, "free")
-        release.set()
-        assert free.result(10) == "FREE"
-        with pytest.raises(OperationalError):
-            locked.result(10)
-        cursor.execute("ROLLBACK")
+        try:
+            locked, free = writer.submit(touch, "locked"), writer.submit(pulses, "free")
+            release.set()
+            assert free.result(10) == "FREE"
+            with pytest.raises(OperationalError):
+                locked.result(10)
+        finally:
+            cursor.execute("ROLLBACK")
 
 
 def test_writer_outlives_whatever_goes_wrong():

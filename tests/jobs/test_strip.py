@@ -70,7 +70,7 @@ def test_before_the_first_job_four_grey_boxes_explain_the_way():
         ({"status": "not_sent", "messages": []}, ["running", "", "", ""]),
         ({"status": "not_sent", "messages": [], "error": "no"}, ["not_sent", "", "", ""]),
         ({}, ["succeeded", "queued", "", ""]),
-        ({"run_after": after(600)}, ["succeeded", "scheduled", "", ""]),
+        ({"run_after": after(24 * 3600)}, ["succeeded", "scheduled", "", ""]),
         ({"status": "cancelled"}, ["succeeded", "cancelled", "", ""]),
         (RUNNING, ["succeeded", "succeeded", "running", "running"]),
         (WAITING, ["succeeded", "waiting", "failed", "waiting"]),
