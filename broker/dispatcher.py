@@ -191,6 +191,7 @@ class Dispatcher:
 
         If it is the response that cannot be stored, store its status alone. If something else
         goes wrong each time, give up: the message becomes a dead letter with that as its reason.
+        If not even that can be stored, it is not the message's fault, so try it all again.
         """
         settlement, failures = Settlement(message, outcome, self.clock()), 0
         while True:
@@ -198,16 +199,16 @@ class Dispatcher:
                 await writer.write(settle_all, settlement)
                 return settlement
             except Exception as error:
-                if outages.reported(error):
-                    await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
-                    continue
-                failures += 1
-                logger.exception("settling failed, trying again")
-                outcome = outcome._replace(header={}, body=b"")
-                if given_up := failures >= SETTLING_TRIES:
+                if not (is_outage := outages.reported(error)):
+                    failures += 1
+                    logger.exception("settling failed, trying again")
+                    outcome = outcome._replace(header={}, body=b"")
+                if failures >= SETTLING_TRIES and not (is_outage or settlement.given_up):
                     reason = f"cannot be settled: {type(error).__name__}: {error}"[:1000]
-                    outcome = outcome._replace(error=reason)
-                settlement = settlement._replace(outcome=outcome, given_up=given_up)
+                    given_up = outcome._replace(error=reason)
+                    settlement = settlement._replace(outcome=given_up, given_up=True)
+                    continue  # at once, so that nothing else can have changed meanwhile
+                settlement = settlement._replace(outcome=outcome, given_up=False)
             await asyncio.sleep(PAUSE_AFTER_ERROR_SECONDS)
 
     async def run_once(self) -> int:

@@ -35,9 +35,10 @@ LONGEST_ERROR = 300
 # exceeds, so it is at fault. Of the internal errors, 25006 is a read-only database.
 NOT_THE_DATABASE = ("54",)
 INTERNAL = ("25006", "58", "XX")
-# https://www.sqlite.org/rescode.html: busy, locked, no memory, read-only, interrupted, I/O error,
-# corrupt, full, cannot open, protocol. Others are errors in the statement.
-SQLITE_CODES = {5, 6, 7, 8, 9, 10, 11, 13, 14, 15}
+# https://www.sqlite.org/rescode.html: no permission, busy, locked, no memory, read-only,
+# interrupted, I/O error, corrupt, full, cannot open, protocol, schema changed, not a database.
+# Others are errors in the statement.
+SQLITE_CODES = {3, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 17, 26}
 WORDS = {
     "53300": "it has no connection left",
     "53100": "its disk is full",
@@ -78,6 +79,11 @@ def limit_waiting() -> None:
 def wait_patiently() -> None:
     """Let the present thread wait as long as it takes: a task's, which may ask for much."""
     _waiting.is_patient = True
+
+
+def is_patient() -> bool:
+    """Whether the present thread is a task's."""
+    return _waiting.is_patient
 
 
 def is_limited() -> bool:
@@ -122,13 +128,13 @@ def code_of(error: BaseException) -> str | int | None:
 def is_outage(error: BaseException) -> bool:
     """Whether the database is at fault, rather than what it was asked for."""
     code = code_of(error)
+    if isinstance(code, int):  # Python raises some of SQLite's as a plain DatabaseError
+        return code in SQLITE_CODES
     names = {kind.__name__ for kind in type(error).__mro__}  # Django's kinds and the drivers'
     if "InternalError" in names:
         return isinstance(code, str) and code.startswith(INTERNAL)
     if not names & {"OperationalError", "InterfaceError"}:
         return False
-    if isinstance(code, int):
-        return code in SQLITE_CODES
     return not (code and code.startswith(NOT_THE_DATABASE))
 
 

@@ -20,14 +20,14 @@ from math import ceil
 from traceback import format_exception, format_exception_only
 from typing import Any
 
-from django.db import Error, connections
+from django.db import connections
 from django.http import HttpRequest, JsonResponse
 from django.tasks.exceptions import TaskException
 from django.tasks.signals import task_finished, task_started
 from django.utils import timezone
 from django.utils.json import normalize_json
 
-from groupcommit.outages import reported, wait_patiently
+from groupcommit.outages import reported, survived, wait_patiently
 from groupcommit.writer import writer
 from jobs.exceptions import CutOff, GiveUp, LeaseLost, TryAgain
 from jobs.interface import (
@@ -142,10 +142,8 @@ async def keep_lease(job: Job) -> None:
     while True:
         await asyncio.sleep(LEASE.total_seconds() / 3)
         if job.lease_left(timezone.now()) < LEASE * 2 / 3:
-            try:
+            with survived():
                 await writer.write(save_transitions, job.renew(timezone.now()))
-            except Error as error:
-                reported(error)
 
 
 async def attempt_failed(

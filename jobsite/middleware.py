@@ -26,6 +26,7 @@ from whitenoise import middleware as whitenoise
 
 from jobs.signatures import site_of_request, site_url
 from logfields import log_fields
+from operations import limits
 from operations.proxies import loop_warning
 
 # It takes about 10 ms, for which the event loop serves nobody else; more is sent as it is.
@@ -100,14 +101,11 @@ class LimitsMiddleware(OnTheLoop):
     """Refuse what somebody does too often, after the form has been found to be ours."""
 
     def __init__(self, get_response: Any) -> None:
-        from operations.limits import refusal  # here: `manage.py broker` has no limits
-
         super().__init__(get_response)
-        self.refusal = refusal
         self.process_view: Any = self.on_the_loop if self.async_mode else self.look
 
     def look(self, request: HttpRequest, *args: Any) -> HttpResponse | None:
-        return self.refusal(request)
+        return limits.refusal(request)
 
     async def on_the_loop(self, request: HttpRequest, *args: Any) -> HttpResponse | None:
         """A coroutine, as Django would run a synchronous `process_view` in a thread."""

@@ -7,6 +7,7 @@ https://docs.djangoproject.com/en/6.1/ref/databases/#subclassing-the-built-in-da
 """
 
 import select
+import threading
 import time
 from contextlib import suppress
 from typing import Any, Self
@@ -18,10 +19,12 @@ from psycopg_pool import PoolTimeout
 
 from groupcommit.connections import Impatient
 from groupcommit.outages import (
+    PATIENT_SECONDS,
     PAUSE_SECONDS,
     NoAnswer,
     connect_seconds,
     is_limited,
+    is_patient,
     statement_seconds,
 )
 
@@ -30,6 +33,9 @@ LOOK_SECONDS = 0.2
 # How soon the pool gives up; whoever needs a connection has it try again.
 RECONNECT_SECONDS = 0.1
 CANCEL_SECONDS = 0.4
+# A `def` task keeps its connection until it ends. All of them together leave so many of the pool's
+# for the writer and for requests.
+NOT_FOR_TASKS = 2
 
 
 class Refusals:
@@ -97,6 +103,9 @@ def check_connection(connection: Connection) -> None:
 class DatabaseWrapper(Impatient, base.DatabaseWrapper):
     """Django's wrapper, which each thread has one of."""
 
+    _task_shares: dict[str, threading.Semaphore] = {}  # {alias: what tasks may still take}
+    share: threading.Semaphore | None = None  # what this one has taken of it
+
     def __init__(self, settings_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         if pool := settings_dict["OPTIONS"].get("pool"):
             pool |= {
@@ -109,6 +118,21 @@ class DatabaseWrapper(Impatient, base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """A connection from the pool, or the reason why there is none."""
+        if not (self.pool and is_patient()):
+            return self.wait_for_connection(conn_params)
+        most = self.settings_dict["OPTIONS"]["pool"].get("max_size", NOT_FOR_TASKS)
+        share = threading.Semaphore(max(1, most - NOT_FOR_TASKS))
+        share = self._task_shares.setdefault(self.alias, share)
+        if not share.acquire(timeout=PATIENT_SECONDS):
+            raise NoAnswer("it has no connection for us")
+        self.share = share
+        try:
+            return self.wait_for_connection(conn_params)
+        except BaseException:
+            self.return_share()
+            raise
+
+    def wait_for_connection(self, conn_params: dict[str, Any]) -> Any:
         began = time.monotonic()
         if is_limited():
             refusals.check(began - PAUSE_SECONDS)
@@ -120,3 +144,14 @@ class DatabaseWrapper(Impatient, base.DatabaseWrapper):
                     refusals.check(began)
                 if time.monotonic() - began > connect_seconds():
                     raise NoAnswer("it has no connection for us") from None
+
+    def return_share(self) -> None:
+        if self.share:
+            self.share.release()
+            self.share = None
+
+    def _close(self) -> Any:
+        try:
+            return super()._close()  # type: ignore[misc]
+        finally:
+            self.return_share()

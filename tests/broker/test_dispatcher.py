@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
-from django.db import connection
+from django.db import ProgrammingError, connection
 
 from broker import open_files
 from broker.claiming import LOST
@@ -14,6 +14,7 @@ from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Event, Message, Pulse, State
 from broker.publishing import store
+from broker.settling import Settlement, settle_all
 from groupcommit.writer import writer
 from tests.broker.messages import ERROR, NO_ANSWER, NOW, OK, Destination, new_message
 from tests.elsewhere import elsewhere
@@ -176,6 +177,25 @@ async def test_message_that_cannot_be_settled_becomes_a_dead_letter(clock, monke
     error = await Event.objects.aget(state="ERROR")
     assert error.error == "cannot be settled: ValueError: no such option"
     assert caplog.text.count("settling failed, trying again") == 3
+
+
+async def test_message_is_no_dead_letter_for_what_is_missing_in_the_database(clock, monkeypatch):
+    """A migration that has not run yet, say: not even a dead letter can be stored until it has."""
+    tries = []
+
+    def missing_at_first(settlements: list[Settlement]) -> list[bool]:
+        tries.extend(settlement.given_up for settlement in settlements)
+        if len(tries) <= 6:
+            raise ProgrammingError('relation "broker_event" does not exist')
+        return settle_all(settlements)
+
+    monkeypatch.setattr("broker.dispatcher.settle_all", missing_at_first)
+    monkeypatch.setattr("broker.dispatcher.PAUSE_AFTER_ERROR_SECONDS", 0)
+    message = await published()
+    assert await Dispatcher(Destination(OK), clock).run_once() == 1
+    await message.arefresh_from_db()
+    assert (message.state, await DeadLetter.objects.acount()) == ("DELIVERED", 0)
+    assert tries == [False, False, False, True, False, True, False]
 
 
 async def test_lost_claim_settles_nothing(clock):

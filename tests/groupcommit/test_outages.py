@@ -60,6 +60,19 @@ def full() -> sqlite3.Error:
     raise AssertionError("there was room")
 
 
+def no_database() -> sqlite3.Error:
+    """What SQLite says to a file that is something else, in a class of its own."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.deserialize(b"something else" * 100)
+        connection.execute("SELECT * FROM sqlite_schema")
+    except sqlite3.Error as error:
+        return error
+    finally:
+        connection.close()
+    raise AssertionError("it was read")
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -73,6 +86,7 @@ def full() -> sqlite3.Error:
         (caused(OperationalError(), errors.LockNotAvailable()), "somebody has locked it"),
         (caused(OperationalError(), errors.QueryCanceled()), "it has not answered in time"),
         (caused(OperationalError(), full()), "its disk is full"),
+        (caused(DatabaseError(), no_database()), "it cannot be reached"),
         (outages.NoAnswer("it is asleep"), "it is asleep"),
     ],
 )

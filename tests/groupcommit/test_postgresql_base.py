@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import dj_database_url
 import psycopg
@@ -146,3 +147,24 @@ def test_connections_that_are_all_lent_are_waited_for_briefly(
         holder.join()
     time.sleep(outages.PAUSE_SECONDS)
     assert ask(connection) == 1
+
+
+def test_tasks_leave_connections_for_the_writer_and_for_requests(
+    postgresql_url, limited, monkeypatch
+):
+    """Two tasks, one after the other, where all tasks together may have one of three."""
+    monkeypatch.setattr(base, "PATIENT_SECONDS", 0.2)
+    monkeypatch.setattr(outages, "PAUSE_SECONDS", 0.0)
+    first, second, own = (wrapper_for(postgresql_url, most=3) for _ in range(3))
+    first.inc_thread_sharing()
+    second.inc_thread_sharing()
+    with ThreadPoolExecutor(1, initializer=outages.wait_patiently) as task:
+        assert task.submit(ask, first).result(10) == 1
+        with pytest.raises(OperationalError, match="no connection for us"):
+            task.submit(ask, second).result(10)
+        assert ask(own) == 1
+        task.submit(first.close).result(10)
+        assert task.submit(ask, second).result(10) == 1
+        task.submit(second.close).result(10)
+    own.close()
+    own.close_pool()
