@@ -2,7 +2,8 @@
 
 The folder stands for the root of the file system: `/app` and `/data` in the Dockerfile mean folders
 in it. Stages, COPY (by .dockerignore), RUN, ENV and the command are as in Docker. Not as in Docker:
-the base image is this machine, and the user is the one who runs this.
+the base image is this machine, the user is the one who runs this, and a file that is copied from
+stage to stage is linked, as nothing may change it.
 """
 
 import json
@@ -137,7 +138,8 @@ class Container:
         if (self.folder / source).is_dir() and source:
             (name,) = sources
             where = f"{self.folder / source}{name}"
-            shutil.copytree(where, self.translated(to), symlinks=True, dirs_exist_ok=True)
+            linked = {"symlinks": True, "dirs_exist_ok": True, "copy_function": os.link}
+            shutil.copytree(where, self.translated(to), **linked)
         elif source:
             self.copy_program(to)
         else:
