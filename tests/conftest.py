@@ -16,6 +16,7 @@ from django.test import AsyncClient
 
 import jobs.changes
 from broker.signing import sign
+from groupcommit import outages
 from harness.postgresql import Cluster, binaries
 from harness.processes import collect_static, migrate
 from jobs.interface import new_job
@@ -52,6 +53,12 @@ def skip_or_fail(reason: str) -> None:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that starts a server or a dispatcher in this process limits the waiting in it."""
+    monkeypatch.setattr(outages, "_limited", False)
 
 
 @pytest.fixture(scope="session")
