@@ -24,7 +24,7 @@ from harness.visitor import Visitor
 from harness.waiting import eventually
 
 FOLDER = ROOT / "docs" / "screenshots"
-README_SIZE = {"width": 900, "height": 620}
+README_SIZE = {"width": 1280, "height": 860}
 SIZE = {"width": 1280, "height": 800}
 THEMES = ("light", "dark")
 TOKEN = "token-of-the-screenshots"
@@ -114,6 +114,7 @@ def take_home(browser: Browser, running: Site, folder: Path) -> tuple[Path, Brow
     page.goto(running.url)
     show_home(page)
     file = folder / "home.png"
+    page.evaluate("scrollTo(0, 0)")  # a click scrolls
     page.screenshot(path=file)
     return file, context
 
