@@ -17,6 +17,7 @@ from django.test import AsyncClient
 import jobs.changes
 from broker.signing import sign
 from groupcommit import outages
+from harness.nginx import nginx
 from harness.postgresql import Cluster, binaries
 from harness.processes import collect_static, migrate
 from jobs.interface import new_job
@@ -59,6 +60,13 @@ def skip_or_fail(reason: str) -> None:
 def waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that starts a server or a dispatcher in this process limits the waiting in it."""
     monkeypatch.setattr(outages, "_limited", False)
+
+
+@pytest.fixture
+def needs_nginx() -> None:
+    """Skip a test that starts nginx where there is none."""
+    if not nginx():
+        skip_or_fail("nginx is not installed; enable with: apt-get install nginx-light")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,7 @@ that is not answered, or a job that does not succeed, ends the command with 1.
 # ruff: noqa: T201  (the table is what this command is for)
 
 import argparse
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,30 +23,13 @@ from typing import NamedTuple
 import psutil
 import requests
 
-from harness.guard import guard
+from harness.nginx import running_nginx
 from harness.processes import START_SECONDS, Site, exit_on_sigterm, free_port, site
 from harness.sink import Sink
 from harness.waiting import eventually
 from tests.rolling_load import Load
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-# Around the two blocks that the documents print.
-AROUND = """\
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
-events {{ }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/bodies;
-  proxy_temp_path {folder}/proxied;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-{blocks}
-}}
-"""
 
 
 class Result(NamedTuple):
@@ -88,17 +69,8 @@ def nginx_before(folder: Path, port: int, servers: list[int]) -> Iterator[None]:
     for printed, own in zip(("10.0.0.1:8000", "10.0.0.2:8000"), servers, strict=True):
         assert printed in blocks
         blocks = blocks.replace(printed, f"127.0.0.1:{own}")
-    file = folder / "nginx.conf"
-    user = "user root;\n" if os.getuid() == 0 else ""
-    file.write_text(user + AROUND.format(folder=folder, blocks=blocks))
-    assert NGINX, "nginx is not installed; enable with: apt-get install nginx-light"
-    process = subprocess.Popen([NGINX, "-c", file, "-e", folder / "nginx.log"])
-    guard.watch(process.pid, signal.SIGTERM)
-    try:
+    with running_nginx(folder, blocks):
         yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def hang_up(running: Site, web: subprocess.Popen[bytes]) -> None:

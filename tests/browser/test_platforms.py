@@ -14,6 +14,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
+from harness.nginx import TLSProxy
 from harness.platforms import (
     Running,
     blueprint,
@@ -25,10 +26,8 @@ from harness.platforms import (
     run,
 )
 from harness.processes import ROOT, START_SECONDS, free_port
-from harness.tls_proxy import TLSProxy, nginx
 from harness.waiting import eventually
 from tests.browser.conftest import Browse, start_job
-from tests.conftest import skip_or_fail
 
 (NGINX,) = re.findall(
     r"^```nginx\n(.*?)^```", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL
@@ -37,10 +36,8 @@ type Start = Callable[..., Running]
 
 
 @pytest.fixture
-def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def project(needs_nginx: None, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A copy of the project, built; by the first of the workers that needs it."""
-    if not nginx():
-        skip_or_fail("nginx is not installed; enable with: apt-get install nginx-light")
     ours = tmp_path_factory.getbasetemp()
     folder = (ours if worker_id == "master" else ours.parent) / "platforms"
     folder.mkdir(exist_ok=True)

@@ -14,10 +14,10 @@ from broker.accounts import rotate
 from broker.clock import now_ms
 from broker.models import Pulse
 from harness.mail_server import MailServer
+from harness.nginx import TLSProxy, running_nginx
 from harness.processes import Site, free_port, site
 from operations.doctor import clock_finding, examine, healthy, within
 from operations.findings import OK, PROBLEM, UNKNOWN, Finding
-from tests.operations.proxy import certificate_in, proxied
 
 KEYS = {
     name: getattr(django_settings, name)
@@ -88,20 +88,19 @@ def test_page_is_filled_by_the_only_process_which_meanwhile_answers_itself(runni
     assert page.count("<li>") >= 8
 
 
+@pytest.mark.usefixtures("needs_nginx")
 def test_everything_is_wrong_and_no_secret_is_printed_then_the_remedy_helps(tmp_path):
     """The proxy speaks TLS and says so, and the site does not believe it."""
-    certificate, port = certificate_in(tmp_path), free_port()
+    port = free_port()
     broken = SECRETS | {
         "DATABASE_URL": f"postgresql://me:secret-of-the-database@127.0.0.1:{port}/site",
         "DEFAULT_FROM_EMAIL": "jobs@example.com",
         "EMAIL_URL": f"smtp://me:secret-of-the-mail@127.0.0.1:{port}",
         "QSTASH_URL": f"http://127.0.0.1:{port}",
     }
-    with (
-        site(tmp_path, SSL_CERT_FILE=str(certificate)) as looping,
-        proxied(tmp_path / "nginx", looping.url, certificate) as url,
-    ):
-        looping.environment["PUBLIC_URL"] = url
+    with site(tmp_path) as looping, TLSProxy(tmp_path, looping.port) as proxy:
+        url = proxy.url
+        looping.environment |= {"PUBLIC_URL": url, "SSL_CERT_FILE": str(proxy.certificate)}
         process, right = looping.start_web(), looping.environment
         looping.environment = right | broken
         done = looping.manage("doctor")
@@ -166,8 +165,16 @@ def rotated() -> None:
         rotate("site")
 
 
+@pytest.mark.usefixtures("needs_nginx")
 async def test_proxy_that_is_not_counted_is_found(asked, running, tmp_path):
-    with proxied(tmp_path / "nginx", running.url) as url:
+    url = f"http://127.0.0.1:{free_port()}"
+    headers = (
+        "proxy_set_header Host $http_host;"
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+    )
+    listen = f"listen {url.removeprefix('http://')};"
+    server = f"server {{ {listen} location / {{ proxy_pass {running.url}; {headers} }} }}"
+    with running_nginx(tmp_path, server):
         found = await asked(url)
     assert bad(found).keys() == {"Scheme and host"}
     assert bad(found)["Scheme and host"].startswith("Set PROXIES=1: ")

@@ -7,10 +7,9 @@ import pytest
 import requests
 from django.test import Client
 
+from harness.nginx import CONNECTS_FROM, TLSProxy
 from harness.processes import site
-from harness.tls_proxy import CONNECTS_FROM, TLSProxy, nginx
 from operations.proxies import loop_warning
-from tests.conftest import skip_or_fail
 
 TEXT = "redirect loop: set PROXIES to the number of proxies before the site"
 
@@ -58,9 +57,8 @@ def test_health_check_is_not_redirected_and_no_loop(redirecting, db):
     assert redirecting.records == []
 
 
+@pytest.mark.usefixtures("needs_nginx")
 def test_site_behind_a_proxy_on_another_address_works_once_it_is_told(tmp_path):
-    if not nginx():
-        skip_or_fail("nginx is not installed; enable with: apt-get install nginx-light")
     with (
         site(tmp_path, RUN_DISPATCHER="0", PROXIES="0") as running,
         TLSProxy(tmp_path, running.port) as proxy,

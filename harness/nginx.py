@@ -1,7 +1,8 @@
-"""nginx before a site, with a certificate of its own: what a platform puts before it.
+"""nginx before a site, configured as a test or the documents say.
 
-It listens on one address and connects to the site from another, neither of them 127.0.0.1. So the
-site sees a stranger, as behind a proxy on another machine.
+What stands before a site on a platform is a `TLSProxy`. It listens on one address and connects to
+the site from another, neither of them 127.0.0.1: the site sees a stranger, as behind a proxy on
+another machine.
 """
 
 import os
@@ -9,10 +10,10 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
-
-import requests
 
 from harness.guard import guard
 from harness.processes import START_SECONDS, free_port
@@ -24,9 +25,9 @@ EXTENSIONS = [f"subjectAltName=IP:{ADDRESS}", "keyUsage=critical,digitalSignatur
 CONFIGURATION = """
 {user}
 daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 512; }}
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{ }}
 http {{
   access_log off;
   client_body_temp_path {folder}/bodies;
@@ -34,8 +35,7 @@ http {{
   fastcgi_temp_path {folder}/unused;
   uwsgi_temp_path {folder}/unused;
   scgi_temp_path {folder}/unused;
-  proxy_bind {connects_from};
-  {server}
+  {blocks}
 }}
 """
 SERVER = """
@@ -59,6 +59,29 @@ def nginx() -> str:
     return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or ""
 
 
+@contextmanager
+def running_nginx(folder: Path, blocks: str) -> Iterator[None]:
+    """nginx with these blocks in its `http`. Files are looked for, and written, in the folder."""
+    folder.mkdir(exist_ok=True)
+    user = "user root;" if os.getuid() == 0 else ""
+    file, log, pid = [folder / name for name in ("nginx.conf", "nginx.log", "nginx.pid")]
+    file.write_text(CONFIGURATION.format(user=user, folder=folder, blocks=blocks))
+    process = subprocess.Popen([nginx(), "-p", folder, "-c", file, "-e", log])
+    # nginx writes its title over its environment, so it cannot be known by a mark there.
+    guard.watch(process.pid, signal.SIGTERM)
+
+    def listens() -> bool:
+        assert process.poll() is None, log.read_text()
+        return pid.exists()  # it is written after the sockets have been opened
+
+    try:
+        eventually(listens, START_SECONDS, "nginx's start")
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
 class TLSProxy:
     """Start with `with TLSProxy(folder, port) as proxy`; `server` is a server block of nginx.
 
@@ -79,6 +102,7 @@ class TLSProxy:
         for before, after in changes.items():
             server = server.replace(before, after)
         self.server = re.sub(r"/\S+/(fullchain|privkey)\.pem", r"\1.pem", server)
+        self.stack = ExitStack()
 
     def make_certificate(self) -> None:
         curve = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
@@ -91,34 +115,9 @@ class TLSProxy:
 
     def __enter__(self) -> Self:
         self.make_certificate()
-        file = self.folder / "nginx.conf"
-        file.write_text(
-            CONFIGURATION.format(
-                user="user root;" if os.getuid() == 0 else "",
-                folder=self.folder,
-                connects_from=CONNECTS_FROM,
-                server=self.server,
-            )
-        )
-        command = [nginx(), "-p", self.folder, "-c", file, "-e", self.folder / "error.log"]
-        self.process = subprocess.Popen(command)
-        # nginx writes its title over its environment, so it cannot be known by a mark there.
-        guard.watch(self.process.pid, signal.SIGTERM)
-        try:
-            eventually(self.is_up, START_SECONDS, "nginx's start")
-        except BaseException:
-            self.__exit__()
-            raise
+        blocks = f"proxy_bind {CONNECTS_FROM};\n{self.server}"
+        self.stack.enter_context(running_nginx(self.folder, blocks))
         return self
 
-    def is_up(self) -> bool:
-        assert self.process.poll() is None, (self.folder / "error.log").read_text()
-        try:  # any answer will do: the site itself may not be up yet
-            requests.head(self.url, verify=self.certificate, allow_redirects=False, timeout=10)
-        except requests.ConnectionError:
-            return False
-        return True
-
     def __exit__(self, *error: object) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=20)
+        self.stack.close()
