@@ -38,10 +38,13 @@ class NotingErrors(DatabaseErrorWrapper):
         super().__exit__(exc_type, exc_value, traceback)
 
 
+NEVER = float("-inf")
+
+
 class Impatient:
     """For a moment after a wait in vain, refuse other statements than a transaction's."""
 
-    waited_in_vain_at = float("-inf")
+    waited_in_vain_at = NEVER
     in_atomic_block: bool
 
     @cached_property
@@ -58,3 +61,8 @@ class Impatient:
         if not self.in_atomic_block:
             self.refuse_to_wait()
         return super()._cursor(name)  # type: ignore[misc]
+
+
+def forget_wait(wrapper: Any) -> None:
+    """Let this thread's next statement wait: whoever waited in vain tries again at once."""
+    wrapper.waited_in_vain_at = NEVER

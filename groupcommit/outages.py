@@ -147,7 +147,8 @@ def reason(error: BaseException) -> str:
     """What is the matter with the database, in our words."""
     if isinstance(error, NoAnswer):
         return str(error)
-    code = code_of(error) or ("53300" if any(map(str(error).count, FULL_UP)) else "")
+    is_full_up = any(words in str(error) for words in FULL_UP)
+    code = code_of(error) or ("53300" if is_full_up else "")
     return WORDS.get(code, "it cannot be reached")
 
 

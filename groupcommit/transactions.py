@@ -4,15 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import (
-    DEFAULT_DB_ALIAS,
-    OperationalError,
-    connection,
-    connections,
-    transaction,
-)
+from django.db import OperationalError, connection, transaction
 
 from groupcommit import outages
+from groupcommit.connections import forget_wait
 
 LOCK_RETRY_SECONDS = 0.001
 
@@ -57,7 +52,7 @@ def lock_database(lock_seconds: float) -> transaction.Atomic:
             except OperationalError:
                 if time.monotonic() > deadline:
                     raise
-                vars(connections[DEFAULT_DB_ALIAS]).pop("waited_in_vain_at", None)  # it goes on
+                forget_wait(connection)
                 time.sleep(LOCK_RETRY_SECONDS)
     finally:
         sqlite.execute(f"PRAGMA busy_timeout = {outages.lock_seconds() * 1000:.0f}")

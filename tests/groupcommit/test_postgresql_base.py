@@ -10,11 +10,12 @@ import psycopg
 import pytest
 from django.db import OperationalError
 
-from groupcommit import outages
+from groupcommit import connections, outages
 from groupcommit.outages import in_words, is_outage
 from groupcommit.postgresql import base
 from groupcommit.postgresql.base import DatabaseWrapper
 from harness.processes import free_port
+from harness.waiting import eventually
 
 pytestmark = pytest.mark.django_db  # or pytest-django forbids any connection
 CUT = (
@@ -61,15 +62,12 @@ def test_connection_that_was_cut_in_the_pool_is_given_to_nobody(connection, othe
     assert ask(connection) == 1
     connection.close()
     cut_all(other)
-    time.sleep(0.05)  # the server's farewell is on its way
     assert ask(connection) == 1
 
 
 def cut_all(other):
     """Cut all other connections, and wait until they are gone."""
-    deadline = time.monotonic() + 30
-    while other.execute(CUT).fetchall():
-        assert time.monotonic() < deadline
+    eventually(lambda: not other.execute(CUT).fetchall(), what="the connections' end")
 
 
 def test_connection_that_is_cut_in_use_is_an_outage_and_the_next_one_works(
@@ -84,6 +82,15 @@ def test_connection_that_is_cut_in_use_is_an_outage_and_the_next_one_works(
     assert ask(connection) == 1
 
 
+def until_nothing_runs(other):
+    """Wait until the server has ended every other statement in this database."""
+    running = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND state = 'active'"
+    )
+    eventually(lambda: not other.execute(running).fetchall(), what="the statements' end")
+
+
 def test_statement_that_takes_too_long_is_cancelled(connection, other, limited, monkeypatch):
     monkeypatch.setattr(outages, "STATEMENT_SECONDS", 0.3)
     began = time.monotonic()
@@ -91,10 +98,7 @@ def test_statement_that_takes_too_long_is_cancelled(connection, other, limited, 
         ask(connection, "SELECT pg_sleep(20)")
     assert time.monotonic() - began < 5
     assert in_words(error.value).endswith("it has not answered in time")
-    left = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(20)'"
-    deadline = time.monotonic() + 10
-    while other.execute(left + " AND state = 'active'").fetchone() != (0,):
-        assert time.monotonic() < deadline
+    until_nothing_runs(other)
 
 
 def test_write_that_waits_for_a_lock_leaves_nothing(connection, other, limited, monkeypatch):
@@ -103,7 +107,7 @@ def test_write_that_waits_for_a_lock_leaves_nothing(connection, other, limited, 
         other.execute("LOCK TABLE broker_pulse IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(OperationalError):
             ask(connection, "INSERT INTO broker_pulse VALUES ('a', 1, 0) RETURNING 1")
-    time.sleep(0.2)
+    until_nothing_runs(other)
     assert other.execute("SELECT count(*) FROM broker_pulse").fetchone() == (0,)
 
 
@@ -145,7 +149,7 @@ def test_connections_that_are_all_lent_are_waited_for_briefly(
     release.set()
     for holder in holders:
         holder.join()
-    time.sleep(outages.PAUSE_SECONDS)
+    monkeypatch.setattr(connections, "PAUSE_SECONDS", 0)
     assert ask(connection) == 1
 
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
 from broker.models import Pulse
+from groupcommit import outages
 from groupcommit.transactions import write_transaction
 from tests.elsewhere import another_cursor, elsewhere
 
@@ -64,7 +65,9 @@ def test_inner_transaction_may_fail_alone():
     assert [pulse.dispatcher for pulse in Pulse.objects.all()] == ["a"]
 
 
-def test_transaction_waits_for_another_process(release):
+@pytest.mark.parametrize("is_limited", [False, True], ids=["a command", "a server"])
+def test_transaction_waits_for_another_process(release, monkeypatch, is_limited):
+    monkeypatch.setattr(outages, "_limited", is_limited)
     threading.Timer(0.1, release.set).start()
     with write_transaction():
         assert Pulse.objects.filter(dispatcher="a").update(seen_at=2) == (1 if ON_SQLITE else 0)
