@@ -53,7 +53,7 @@ async def test_connection_with_a_request_outlives_the_time_for_a_head(monkeypatc
         for _ in range(2):
             writer.write(REQUEST + b"\r\n")
             assert b" 204 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.6)  # longer than a head may take
 
 
 def test_gunicorns_workers_use_it(monkeypatch):

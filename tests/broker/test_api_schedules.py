@@ -67,56 +67,59 @@ async def test_new_schedule_is_shown_with_what_every_schedule_has():
     }
 
 
+EVERY_OPTION = {
+    "body": b"hi",
+    "content_type": "text/x",
+    "upstash_schedule_id": "mine",
+    "upstash_method": "put",
+    "upstash_retries": "7",
+    "upstash_retry_delay": "1000 * retried",
+    "upstash_delay": "1m30s",
+    "upstash_timeout": "45s",
+    "upstash_callback": "https://callback.test/",
+    "upstash_callback_forward_a": "1",
+    "upstash_failure_callback": "https://failure.test/",
+    "upstash_failure_callback_forward_b": "2",
+    "upstash_queue_name": "orders",
+    "upstash_flow_control_key": "k",
+    "upstash_flow_control_value": "parallelism=2, rate=3, period=1m",
+    "upstash_label": "blue, green",
+    "upstash_forward_my_header": "3",
+    "upstash_telemetry_sdk": "sdk",
+    "user_agent": "client",
+    "x_own": "of the request",
+}
+EVERY_FIELD = {
+    "scheduleId": "mine",
+    "destination": URL,
+    "cron": YEARLY,
+    "method": "PUT",
+    "header": {"Content-Type": ["text/x"], "My-Header": ["3"]},
+    "body": "hi",
+    "retries": 7,
+    "retryDelayExpression": "1000 * retried",
+    "delay": 90,
+    "timeout": 45,
+    "callback": "https://callback.test/",
+    "callbackHeader": {"A": ["1"]},
+    "failureCallback": "https://failure.test/",
+    "failureCallbackHeader": {"B": ["2"]},
+    "queueName": "orders",
+    "flowControlKey": "k",
+    "parallelism": 2,
+    "rate": 3,
+    "period": 60,
+    "label": "blue",
+    "labels": ["blue", "green"],
+    "isPaused": False,
+}
+
+
 async def test_all_options_of_a_schedule_are_shown():
-    schedule_id = await create(
-        body=b"hi",
-        content_type="text/x",
-        upstash_schedule_id="mine",
-        upstash_method="put",
-        upstash_retries="7",
-        upstash_retry_delay="1000 * retried",
-        upstash_delay="1m30s",
-        upstash_timeout="45s",
-        upstash_callback="https://callback.test/",
-        upstash_callback_forward_a="1",
-        upstash_failure_callback="https://failure.test/",
-        upstash_failure_callback_forward_b="2",
-        upstash_queue_name="orders",
-        upstash_flow_control_key="k",
-        upstash_flow_control_value="parallelism=2, rate=3, period=1m",
-        upstash_label="blue, green",
-        upstash_forward_my_header="3",
-        upstash_telemetry_sdk="sdk",
-        user_agent="client",
-        x_own="of the request",
-    )
-    schedule = await show(schedule_id)
+    schedule = await show(await create(**EVERY_OPTION))
     for name in ("createdAt", "nextScheduleTime", "callerIP", "callerIp"):
         schedule.pop(name)
-    assert schedule == {
-        "scheduleId": "mine",
-        "destination": URL,
-        "cron": YEARLY,
-        "method": "PUT",
-        "header": {"Content-Type": ["text/x"], "My-Header": ["3"]},
-        "body": "hi",
-        "retries": 7,
-        "retryDelayExpression": "1000 * retried",
-        "delay": 90,
-        "timeout": 45,
-        "callback": "https://callback.test/",
-        "callbackHeader": {"A": ["1"]},
-        "failureCallback": "https://failure.test/",
-        "failureCallbackHeader": {"B": ["2"]},
-        "queueName": "orders",
-        "flowControlKey": "k",
-        "parallelism": 2,
-        "rate": 3,
-        "period": 60,
-        "label": "blue",
-        "labels": ["blue", "green"],
-        "isPaused": False,
-    }
+    assert schedule == EVERY_FIELD
 
 
 async def test_message_of_a_schedule_has_its_options():

@@ -78,7 +78,7 @@ async def test_early_claim_is_in_doubt_until_it_has_come():
     hand_over = await writer.write(lambda each: [early_claims.on_store() for _ in each], None)
     assert list(dispatcher.doubts.on_their_way) == [message.id]
     hand_over()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the event loop accepts it in its next round
     await asyncio.gather(*dispatcher.in_flight.values())
     await dispatcher.close()
     assert dispatcher.doubts.on_their_way == {}
