@@ -6,10 +6,8 @@ without a web server; every request opens a connection of its own, as in product
 """
 
 import argparse
-import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +15,8 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.figures import Figure, show, show_missed
-from harness.processes import migrate
+from benchmarks.own_database import own_database
 
-PASSWORD = "only-for-this-benchmark"  # noqa: S105
 # The page, and the most that it may take in ms.
 PAGES = {
     "messages": ("messages", 250),
@@ -104,26 +101,13 @@ def measure(options: argparse.Namespace) -> list[Figure]:
 
 def main() -> None:
     options = read_options()
-    with tempfile.TemporaryDirectory() as folder:
-        url = os.environ.get("DATABASE_URL") or f"sqlite:///{folder}/site.sqlite3"
-        os.environ |= {
-            "DATABASE_URL": url,
-            "DEBUG": "1",
-            "CONSOLE_PASSWORD": "",
-            "DJANGO_SETTINGS_MODULE": "jobsite.settings",
-            "QSTASH_TOKEN": "",
-            "SECRET_KEY": PASSWORD * 3,
-        }
-        migrate(url)
-        import django
-
-        django.setup()
+    with own_database(DEBUG="1", CONSOLE_PASSWORD="") as kind:
         from django.conf import settings
 
         settings.DEBUG = False  # which notes every query
         settings.ALLOWED_HOSTS.append("testserver")
         figures = measure(options)
-        show(f"Pages with {options.messages:,} messages", figures, url.partition(":")[0])
+        show(f"Pages with {options.messages:,} messages", figures, kind)
         show_missed(figures)
 
 

@@ -6,17 +6,15 @@ connection each time.
 """
 
 import argparse
-import os
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.figures import Figure, show, show_missed
-from harness.processes import migrate
+from benchmarks.own_database import own_database
 
 MOST_MS = 500
 
@@ -73,21 +71,9 @@ def measure(options: argparse.Namespace) -> list[Figure]:
 
 def main() -> None:
     options = read_options()
-    with tempfile.TemporaryDirectory() as folder:
-        url = os.environ.get("DATABASE_URL") or f"sqlite:///{folder}/site.sqlite3"
-        os.environ |= {
-            "DATABASE_URL": url,
-            "DEBUG": "0",
-            "DJANGO_SETTINGS_MODULE": "jobsite.settings",
-            "QSTASH_TOKEN": "",
-            "SECRET_KEY": "only-for-this-benchmark" * 3,
-        }
-        migrate(url)
-        import django
-
-        django.setup()
+    with own_database() as kind:
         figures = measure(options)
-        show(f"Gauges with {options.messages:,} messages", figures, url.partition(":")[0])
+        show(f"Gauges with {options.messages:,} messages", figures, kind)
         show_missed(figures)
 
 
