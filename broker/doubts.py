@@ -1,8 +1,8 @@
-"""Give back claims of which nobody knows: the answer to their commit was lost.
+"""Give back claims that the dispatcher does not know it holds.
 
-A message has been claimed, and the dispatcher that claimed it does not deliver it, as it was told
-that the database did not answer. It would renew the claim for ever with those of its deliveries.
-So after an error it gives back what is its own and not under way.
+A message has been claimed, but the answer to the commit was lost, so its dispatcher does not
+deliver it. Yet the dispatcher renews all of its claims, and would keep this one for ever. So after
+an error it gives back every claim that it is not working on.
 """
 
 import threading
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from broker.dispatcher import Dispatcher
 
 UNKNOWN = "the attempt was lost: the database did not say that it had begun"
-# A claim made in another's transaction reaches the dispatcher long before, or never.
+# A claim made in another thread's transaction reaches the dispatcher sooner than this, or never.
 ON_THE_WAY_SECONDS = 6.0
 
 
 class Doubts:
-    """What a dispatcher does not know of its claims. Its threads share this."""
+    """What a dispatcher cannot be sure of. Its threads share this."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -30,7 +30,7 @@ class Doubts:
         self.after_error = False
 
     def begin(self, messages: Collection[int]) -> None:
-        """Messages are being claimed in a transaction of somebody else's."""
+        """Messages are being claimed in another thread's transaction."""
         now = time.monotonic()
         with self.lock:
             self.on_their_way.update(dict.fromkeys(messages, now))
@@ -42,7 +42,7 @@ class Doubts:
                 self.on_their_way.pop(message, None)
 
     def exist(self) -> bool:
-        """Whether some claim may be the dispatcher's without its knowing."""
+        """Whether the dispatcher may hold a claim that it does not know of."""
         if self.after_error:
             return True
         with self.lock:
@@ -50,7 +50,7 @@ class Doubts:
         return oldest is not None and oldest < time.monotonic() - ON_THE_WAY_SECONDS
 
     def recent(self) -> set[int]:
-        """Messages that may yet reach the dispatcher; the others are forgotten."""
+        """Messages that may still reach the dispatcher; the others are forgotten."""
         since = time.monotonic() - ON_THE_WAY_SECONDS
         with self.lock:
             self.on_their_way = {m: at for m, at in self.on_their_way.items() if at > since}

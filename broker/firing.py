@@ -71,7 +71,7 @@ def fire(schedule: Schedule, now: int) -> None:
     receipts, error = [], ""
     try:
         with transaction.atomic():
-            receipts = store(messages_for(publication(schedule), now), by_house=True)
+            receipts = store(messages_for(publication(schedule), now), by_queue=True)
     except Rejected as refusal:
         error = str(refusal)
         logger.warning("cannot publish", extra={"schedule": schedule.schedule_id, "error": error})

@@ -114,14 +114,14 @@ def content_key(url: str, header: Mapping[str, Iterable[str]], body: bytes) -> s
     return f"content:{digest.hexdigest()}"
 
 
-def store(messages: list[Message], by_house: bool = False) -> list[Receipt]:
+def store(messages: list[Message], by_queue: bool = False) -> list[Receipt]:
     """Write messages and the first line of their logs, and wake the dispatchers.
 
     They are durable once the surrounding transaction has committed. A message whose
     deduplication key is taken is not stored: its receipt names the message that has the key.
-    What the house publishes itself (callbacks, retries, scheduled messages) has no quota.
+    What the queue publishes itself (callbacks, retries, scheduled messages) has no quota.
     """
-    lanes.enter(messages, has_quota=not by_house)
+    lanes.enter(messages, has_quota=not by_queue)
     stored = insert_all(messages, key="message_id")
     receipts, events = [], []
     for message in messages:

@@ -63,7 +63,7 @@ def settle_all(settlements: list[Settlement]) -> list[bool]:
         if not done.given_up:
             reports += callbacks.of_failure(done.message, done.outcome, letter, done.now)
     if reports:
-        store(reports, by_house=True)
+        store(reports, by_queue=True)
     laned = [done.message for done in settled if done.message.has_lane]
     if laned:
         lanes.mark_due(laned, settlements[-1].now)

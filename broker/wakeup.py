@@ -55,7 +55,7 @@ async def watch(changed: Callback) -> None:
 async def watch_sqlite(changed: Callback) -> None:
     """Look at the database's version number; this takes microseconds and no lock.
 
-    OperationalError when the disk has failed somebody: then all connections must be opened anew.
+    OperationalError once the disk has failed: then all connections must be opened again.
     """
     failures = disk.failures
     watching = sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)

@@ -1,7 +1,7 @@
-"""What both databases' connections have in common: nobody waits behind one who waits in vain.
+"""What the connections of both databases share: after a timeout, the next statements fail at once.
 
 No message passes here. Synchronous work takes turns in a thread. If each of ten requests waited
-for a lock that somebody holds, the last one would wait ten times as long as the first.
+for the same lock, the last one would wait ten times as long as the first.
 """
 
 import time
@@ -10,7 +10,7 @@ from typing import Any
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
-from groupcommit.outages import PAUSE_SECONDS, NoAnswer, code_of, is_limited, is_wait_in_vain
+from groupcommit.outages import PAUSE_SECONDS, NoAnswer, code_of, is_limited, is_timeout
 
 # SQLite's: read-only, I/O error, cannot open.
 DISK_CODES = {8, 10, 14}
@@ -25,14 +25,14 @@ class Disk:
 disk = Disk()
 
 
-class NotingErrors(DatabaseErrorWrapper):
-    """Note on the connection's wrapper, of which each thread has its own, a wait in vain."""
+class ErrorNotes(DatabaseErrorWrapper):
+    """Note timeouts on the connection, of which each thread has one, and failures of the disk."""
 
     wrapper: Any
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        if exc_type is not None and is_wait_in_vain(exc_value):
-            self.wrapper.waited_in_vain_at = time.monotonic()
+        if exc_type is not None and is_timeout(exc_value):
+            self.wrapper.timed_out_at = time.monotonic()
         if exc_type is not None and code_of(exc_value) in DISK_CODES:
             disk.failures += 1
         super().__exit__(exc_type, exc_value, traceback)
@@ -42,27 +42,27 @@ NEVER = float("-inf")
 
 
 class Impatient:
-    """For a moment after a wait in vain, refuse other statements than a transaction's."""
+    """For a moment after a timeout, refuse statements outside of a transaction."""
 
-    waited_in_vain_at = NEVER
+    timed_out_at = NEVER
     in_atomic_block: bool
 
     @cached_property
-    def wrap_database_errors(self) -> NotingErrors:
-        return NotingErrors(self)
+    def wrap_database_errors(self) -> ErrorNotes:
+        return ErrorNotes(self)
 
-    def refuse_to_wait(self) -> None:
-        """NoAnswer if somebody in this thread has just waited in vain."""
-        since = time.monotonic() - self.waited_in_vain_at
+    def refuse_after_timeout(self) -> None:
+        """Raise NoAnswer if a statement in this thread has just timed out."""
+        since = time.monotonic() - self.timed_out_at
         if since < PAUSE_SECONDS and is_limited():
-            raise NoAnswer("it did not answer those who asked before")
+            raise NoAnswer("it has not answered the requests before this one")
 
     def _cursor(self, name: str | None = None) -> Any:
         if not self.in_atomic_block:
-            self.refuse_to_wait()
+            self.refuse_after_timeout()
         return super()._cursor(name)  # type: ignore[misc]
 
 
-def forget_wait(wrapper: Any) -> None:
-    """Let this thread's next statement wait: whoever waited in vain tries again at once."""
-    wrapper.waited_in_vain_at = NEVER
+def forget_timeout(wrapper: Any) -> None:
+    """Let this thread's next statement wait again: the caller retries after the timeout."""
+    wrapper.timed_out_at = NEVER

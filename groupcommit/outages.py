@@ -1,9 +1,9 @@
-"""What this house does while its database does not answer: who waits how long, what is logged.
+"""What to do while the database does not answer: how long to wait, and what to log.
 
-No message passes here. A process that answers requests calls `limit_waiting`. From then on a
-connection, a lock or a statement is waited for only so long that every request can be answered
-within five seconds. Whoever catches a database's error asks `is_outage` whether the database is
-at fault, and `report`s it.
+No message passes here. A process that answers requests calls `limit_waiting`. From then on it
+waits for a connection, a lock or a statement only as long as it can and still answer every request
+within five seconds. Code that catches a database error calls `is_outage` to learn whether the
+database failed or the statement was wrong, and `report` to log an outage.
 """
 
 import logging
@@ -16,23 +16,23 @@ from django.db import OperationalError
 
 logger = logging.getLogger(__name__)
 
-# Together they are what one request may wait: for a connection, then for a statement, or for
-# SQLite's lock; and what a coroutine waits for its write.
+# How long a request may wait for a connection, for a statement or SQLite's lock, and for a write
+# that others commit with. Each leaves time to answer within five seconds.
 CONNECT_SECONDS = 1.5
 STATEMENT_SECONDS = 2.5
 ANSWER_SECONDS = 4.0
-# Whatever answers nobody waits as long as this for a connection or for SQLite's lock.
+# How long a process that answers no requests waits for a connection or for SQLite's lock.
 PATIENT_SECONDS = 20.0
-# After a wait in vain, those who stand behind it in the same thread are told at once.
+# After a timeout, the next statements in the same thread fail at once for this long.
 PAUSE_SECONDS = 0.5
-# A line of the log at most every so often, and the rest is counted.
+# At most one line in the log for each of these; the others are counted.
 LOG_SECONDS = 1.0
 # What a client is told to wait before it asks again.
 RETRY_AFTER_SECONDS = 2
 LONGEST_ERROR = 300
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: 54 is a limit that the statement
-# exceeds, so it is at fault. Of the internal errors, 25006 is a read-only database.
+# exceeds, so the statement is wrong. Of the internal errors, 25006 is a read-only database.
 NOT_THE_DATABASE = ("54",)
 INTERNAL = ("25006", "58", "XX")
 # https://www.sqlite.org/rescode.html: no permission, busy, locked, no memory, read-only,
@@ -43,10 +43,10 @@ WORDS = {
     "53300": "it has no connection left",
     "53100": "its disk is full",
     "25006": "it is read-only",
-    "55P03": "somebody has locked it",
+    "55P03": "it is locked",
     "57014": "it has not answered in time",
-    5: "somebody has locked it",
-    6: "somebody has locked it",
+    5: "it is locked",
+    6: "it is locked",
     8: "it is read-only",
     13: "its disk is full",
 }
@@ -56,7 +56,7 @@ PREFIX = "the database is not answering"
 
 
 class NoAnswer(OperationalError):
-    """The database has not answered in time. What was asked for may yet happen, or not."""
+    """The database has not answered in time. The statement may still take effect, or not."""
 
 
 class Waiting(threading.local):
@@ -71,18 +71,18 @@ _limited = False
 
 
 def limit_waiting() -> None:
-    """From now on this process answers requests, so nobody in it waits for long."""
+    """Limit how long this process waits for the database, as it answers requests."""
     global _limited
     _limited = True
 
 
 def wait_patiently() -> None:
-    """Let the present thread wait as long as it takes: a task's, which may ask for much."""
+    """Let the present thread wait as long as it takes: it runs a task."""
     _waiting.is_patient = True
 
 
 def is_patient() -> bool:
-    """Whether the present thread is a task's."""
+    """Whether the present thread runs a task."""
     return _waiting.is_patient
 
 
@@ -126,7 +126,7 @@ def code_of(error: BaseException) -> str | int | None:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database is at fault, rather than what it was asked for."""
+    """Whether the database has failed, rather than the statement being wrong."""
     code = code_of(error)
     if isinstance(code, int):  # Python raises some of SQLite's as a plain DatabaseError
         return code in SQLITE_CODES
@@ -138,13 +138,13 @@ def is_outage(error: BaseException) -> bool:
     return not (code and code.startswith(NOT_THE_DATABASE))
 
 
-def is_wait_in_vain(error: BaseException) -> bool:
-    """Whether it took all the time there was, so that the next one had better not wait, too."""
+def is_timeout(error: BaseException) -> bool:
+    """Whether the error came after all the time allowed, so the next statement should not wait."""
     return isinstance(error, NoAnswer) or code_of(error) in {5, 6, "57014"}
 
 
 def reason(error: BaseException) -> str:
-    """What is the matter with the database, in our words."""
+    """What is wrong with the database, in our words."""
     if isinstance(error, NoAnswer):
         return str(error)
     is_full_up = any(words in str(error) for words in FULL_UP)
@@ -153,12 +153,12 @@ def reason(error: BaseException) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """What to tell whoever has asked; nothing that the driver says."""
+    """What to tell a client. It quotes nothing from the driver."""
     return f"{PREFIX}: {reason(error)}"
 
 
 class Log:
-    """One line a second for all that goes wrong in a process, and one at the end."""
+    """One line a second for all failures in a process, and one line at the end."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -167,7 +167,7 @@ class Log:
         self.left_out = 0
 
     def report(self, error: BaseException) -> None:
-        """Log that the database has failed somebody."""
+        """Log a failure of the database."""
         now = time.monotonic()
         with self.lock:
             if not self.lasting:
@@ -195,13 +195,13 @@ log = Log()
 
 
 def report(error: BaseException) -> None:
-    """Log that the database has failed somebody, in at most one line a second."""
+    """Log a failure of the database, in at most one line a second."""
     log.report(error)
 
 
 @contextmanager
 def survived() -> Iterator[None]:
-    """Report an outage, and go on as if nothing had been tried."""
+    """Report an outage and go on; raise any other error."""
     try:
         yield
     except Exception as error:
@@ -210,7 +210,7 @@ def survived() -> Iterator[None]:
 
 
 def reported(error: BaseException) -> bool:
-    """Log an error if it is the database's; False if it is not, and somebody else's to log."""
+    """Log an error if it is an outage. Return False if it is not: the caller must handle it."""
     if not is_outage(error):
         return False
     report(error)

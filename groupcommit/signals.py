@@ -1,6 +1,6 @@
-"""What the writer tells whoever counts: a Django signal, sent only if somebody listens.
+"""A Django signal for each committed batch, for metrics.
 
-No message passes here.
+No message passes here. operations/instruments.py receives the signal when metrics are on.
 """
 
 from django.dispatch import Signal

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from django.db import OperationalError, connection, transaction
 
 from groupcommit import outages
-from groupcommit.connections import forget_wait
+from groupcommit.connections import forget_timeout
 
 LOCK_RETRY_SECONDS = 0.001
 
@@ -48,11 +48,11 @@ def lock_database(lock_seconds: float) -> transaction.Atomic:
                 block.__enter__()
                 return block
             except outages.NoAnswer:
-                raise  # somebody in this thread has just waited for it in vain
+                raise  # another statement in this thread has just timed out
             except OperationalError:
                 if time.monotonic() > deadline:
                     raise
-                forget_wait(connection)
+                forget_timeout(connection)
                 time.sleep(LOCK_RETRY_SECONDS)
     finally:
         sqlite.execute(f"PRAGMA busy_timeout = {outages.lock_seconds() * 1000:.0f}")

@@ -44,8 +44,8 @@ SWITCH_SECONDS = 0.002
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 DEADLOCK = "40P01"
 DEADLOCK_TRIES = 5
-# After a batch has waited for a lock in vain, each of its writes may wait so long, and all of
-# them together not much longer than that.
+# After a batch has timed out waiting for a lock, each of its writes may wait this long, and all
+# of them together this long.
 BRIEFLY_SECONDS = 0.2
 ALL_BRIEFLY_SECONDS = 1.0
 
@@ -223,7 +223,7 @@ def after_outage(batch: list[Pending], error: Exception, used: Any, tries_left: 
     batch may have been committed.
     """
     database: Any = connections[DEFAULT_DB_ALIAS]
-    if tries_left and outages.is_wait_in_vain(error):
+    if tries_left and outages.is_timeout(error):
         if len(batch) > 1 and database.vendor == "postgresql":
             commit_briefly(batch, error)
             return

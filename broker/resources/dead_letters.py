@@ -62,7 +62,7 @@ def retry(taking: Taking) -> list[Receipt]:
     taken = take(taking)
     messages = Message.objects.in_bulk(taken)
     retries = [again(messages[key], taking.changes, taking.now) for key in taken]
-    return store(retries, by_house=True)
+    return store(retries, by_queue=True)
 
 
 def take(taking: Taking) -> list[int]:

@@ -30,7 +30,7 @@ from groupcommit.outages import (
 
 # How often to look whether the server has refused a connection that is being waited for.
 LOOK_SECONDS = 0.2
-# How soon the pool gives up; whoever needs a connection has it try again.
+# How soon the pool gives up. Each request for a connection makes it try again.
 RECONNECT_SECONDS = 0.1
 CANCEL_SECONDS = 0.4
 # A `def` task keeps its connection until it ends. All of them together leave so many of the pool's
@@ -86,10 +86,10 @@ class Connection(psycopg.Connection[Any]):
 
 
 def check_connection(connection: Connection) -> None:
-    """Whether the server has cut a connection that the pool is about to give to somebody.
+    """Raise OperationalError if the server has cut a connection that the pool is about to lend.
 
-    It takes a microsecond, not a round trip: a server that has nothing to answer says nothing
-    unless it hangs up. If it has cut one, it has most probably cut others.
+    This takes a microsecond, not a round trip: a server with nothing to answer sends nothing
+    unless it closes the connection. If it has cut one, it has probably cut others too.
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
@@ -124,7 +124,7 @@ class DatabaseWrapper(Impatient, base.DatabaseWrapper):
         share = threading.Semaphore(max(1, most - NOT_FOR_TASKS))
         share = self._task_shares.setdefault(self.alias, share)
         if not share.acquire(timeout=PATIENT_SECONDS):
-            raise NoAnswer("it has no connection for us")
+            raise NoAnswer("it has no connection left for this process")
         self.share = share
         try:
             return self.wait_for_connection(conn_params)
@@ -143,7 +143,7 @@ class DatabaseWrapper(Impatient, base.DatabaseWrapper):
                 if is_limited():
                     refusals.check(began)
                 if time.monotonic() - began > connect_seconds():
-                    raise NoAnswer("it has no connection for us") from None
+                    raise NoAnswer("it has no connection left for this process") from None
 
     def return_share(self) -> None:
         if self.share:

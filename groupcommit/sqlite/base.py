@@ -26,10 +26,10 @@ class DatabaseWrapper(Impatient, base.DatabaseWrapper):
     failures_before = 0
 
     def close_if_unusable_or_obsolete(self) -> None:
-        """Also after the disk has failed anybody in this process.
+        """Close it also after the disk has failed in this process.
 
-        What was opened while it was read-only stays so for the process, until all of its
-        connections are closed: they share the index of the write-ahead log.
+        What was opened on a read-only disk stays read-only until the process has closed all of
+        its connections: they share the index of the write-ahead log.
         """
         if self.connection is not None and self.failures_before != disk.failures:
             self.close()

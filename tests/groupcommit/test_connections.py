@@ -1,4 +1,4 @@
-"""Nobody waits behind one who has waited in vain."""
+"""After a timeout, the next statements in the same thread do not wait."""
 
 import sqlite3
 
@@ -20,8 +20,8 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nobody_has_waited() -> None:
-    connection.waited_in_vain_at = float("-inf")
+def nothing_has_timed_out() -> None:
+    connection.timed_out_at = float("-inf")
 
 
 def fail(number: int) -> None:
@@ -32,28 +32,28 @@ def fail(number: int) -> None:
         raise error if connection.vendor == "sqlite" else connection.Database.OperationalError
 
 
-def waited_in_vain() -> None:
+def time_out() -> None:
     connection.ensure_connection()
     with pytest.raises(OperationalError), connection.wrap_database_errors:
         raise NoAnswer("as a lock that was not to be had")
 
 
 def test_next_statement_is_refused_at_once_and_later_ones_are_not(limited, monkeypatch):
-    waited_in_vain()
-    with pytest.raises(NoAnswer, match="those who asked before"):
+    time_out()
+    with pytest.raises(NoAnswer, match="requests before this one"):
         Pulse.objects.exists()
     monkeypatch.setattr("groupcommit.connections.PAUSE_SECONDS", 0)
     assert not Pulse.objects.exists()
 
 
-def test_process_that_answers_nobody_goes_on_waiting():
-    waited_in_vain()
+def test_process_that_answers_no_requests_goes_on_waiting():
+    time_out()
     assert not Pulse.objects.exists()
 
 
 def test_transaction_under_way_is_not_disturbed(limited):
     with transaction.atomic():
-        waited_in_vain()
+        time_out()
         assert not Pulse.objects.exists()
     with pytest.raises(NoAnswer):
         Pulse.objects.exists()

@@ -83,7 +83,7 @@ def no_database() -> sqlite3.Error:
         (caused(OperationalError(), errors.AdminShutdown()), "it cannot be reached"),
         (caused(OperationalError(), errors.DiskFull()), "its disk is full"),
         (caused(InternalError(), errors.ReadOnlySqlTransaction()), "it is read-only"),
-        (caused(OperationalError(), errors.LockNotAvailable()), "somebody has locked it"),
+        (caused(OperationalError(), errors.LockNotAvailable()), "it is locked"),
         (caused(OperationalError(), errors.QueryCanceled()), "it has not answered in time"),
         (caused(OperationalError(), full()), "its disk is full"),
         (caused(DatabaseError(), no_database()), "it cannot be reached"),

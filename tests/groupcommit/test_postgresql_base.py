@@ -144,7 +144,7 @@ def test_connections_that_are_all_lent_are_waited_for_briefly(
     for holder in holders:
         holder.start()
     lent.wait(10)
-    with pytest.raises(OperationalError, match="no connection for us"):
+    with pytest.raises(OperationalError, match="no connection left for this process"):
         ask(connection)
     release.set()
     for holder in holders:
@@ -164,7 +164,7 @@ def test_tasks_leave_connections_for_the_writer_and_for_requests(
     second.inc_thread_sharing()
     with ThreadPoolExecutor(1, initializer=outages.wait_patiently) as task:
         assert task.submit(ask, first).result(10) == 1
-        with pytest.raises(OperationalError, match="no connection for us"):
+        with pytest.raises(OperationalError, match="no connection left for this process"):
             task.submit(ask, second).result(10)
         assert ask(own) == 1
         task.submit(first.close).result(10)

@@ -10,6 +10,7 @@ from django.db import OperationalError, connection, transaction
 
 from broker.models import Pulse
 from groupcommit import outages
+from groupcommit.connections import forget_timeout
 from groupcommit.transactions import write_transaction
 from tests.elsewhere import another_cursor, elsewhere
 
@@ -67,6 +68,7 @@ def test_inner_transaction_may_fail_alone():
 
 @pytest.mark.parametrize("is_limited", [False, True], ids=["a command", "a server"])
 def test_transaction_waits_for_another_process(release, monkeypatch, is_limited):
+    forget_timeout(connection)  # another test's
     monkeypatch.setattr(outages, "_limited", is_limited)
     threading.Timer(0.1, release.set).start()
     with write_transaction():
