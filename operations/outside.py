@@ -25,7 +25,7 @@ SECONDS = 5
 LARGEST_ANSWER = 64 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ADDRESS, PROXIES, FORMS, KEYS = "Public URL", "Scheme and host", "Forms", "Signing keys"
-# What is wrong where a certificate, a name or a port is.
+# The remedy where nothing answers.
 UNREACHED = (
     "Start the site, and look at PUBLIC_URL: its name must lead to the site from here, too, and "
     "its certificate must be valid, as the queue delivers every message to it."
@@ -169,11 +169,14 @@ def redirected(url: str, to: str) -> tuple[str, str]:
     """What a redirect means: the queue follows none."""
     if to == url + reverse("doctor_seen"):
         return (
-            f"{url} redirects to itself for ever: the site does not see that it is asked by https.",
+            f"{url} redirects to itself for ever: the site does not know that it is asked over "
+            "HTTPS.",
             "Set PROXIES to the number of proxies before the site, which must set "
             f"X-Forwarded-Proto. It is {settings.PROXIES}.",
         )
     start = to.removesuffix(reverse("doctor_seen"))
+    if url != settings.PUBLIC_URL:  # another one was given
+        return f"{url} redirects to {start}.", f"Ask there: manage.py doctor --url {start}"
     return f"{url} redirects to {start}.", f"Set PUBLIC_URL to {start}: the queue does not follow."
 
 
@@ -196,7 +199,7 @@ def proxies_finding(address: Address, seen: dict[str, Any]) -> Finding:
         remedy = "Let the proxy pass on the visitor's Host (nginx: proxy_set_header Host $host)."
         return Finding(PROXIES, PROBLEM, words, remedy, facts)
     if seen["scheme"] != asked.scheme:
-        words = f"The site was asked by {asked.scheme} and sees {seen['scheme']}."
+        words = f"The site was asked over {asked.scheme} and sees {seen['scheme']}."
         remedy = f"Set PROXIES={added or 1}, and let the proxy set X-Forwarded-Proto."
         return Finding(PROXIES, PROBLEM, words, remedy, facts)
     if added != believed:

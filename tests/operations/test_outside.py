@@ -42,7 +42,8 @@ SEEN = {
         (Answer(200, b"<html>"), "answers 200 and is not this site"),
     ],
 )
-def test_what_is_wrong_is_said_with_a_remedy(answer, words):
+def test_what_is_wrong_is_said_with_a_remedy(settings, answer, words):
+    settings.PUBLIC_URL = HTTPS.url
     said, remedy = what_is_wrong(HTTPS, answer)
     assert words in said
     assert remedy.endswith((".", "0.", "follow."))
@@ -81,3 +82,11 @@ def test_address_is_the_one_given_or_the_public_one_or_the_port(settings):
     assert address_finding(local, Answer(200), seen).state == UNKNOWN
     settings.DEBUG = True
     assert address_finding(local, Answer(200), seen).state == OK
+
+
+def test_remedy_for_a_redirect_depends_on_whose_address_it_is(settings):
+    answer = Answer(301, location="https://b.test/api/doctor/seen")
+    given = Address("http://b.test", public=True)
+    assert what_is_wrong(given, answer)[1] == "Ask there: manage.py doctor --url https://b.test"
+    settings.PUBLIC_URL = given.url
+    assert what_is_wrong(given, answer)[1].startswith("Set PUBLIC_URL to https://b.test: ")
