@@ -1,19 +1,33 @@
-"""Our side of a connection to a destination: what aiohttp does not do by itself.
+"""Our side of a connection to a destination, and what aiohttp does not do by itself.
 
 A message is being sent here. Its header values may be bytes that are not text, and the connection
-to a destination that sends without end is closed.
+to a destination that sends without end is closed. All of a delivery that needs aiohttp is in this
+module and resolver.py, so that a site starts without it; jobsite/asgi.py imports it meanwhile.
 """
 
+import asyncio
+import base64
+import functools
+import socket
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection as Lent
 from django.conf import settings
+from yarl import URL
 
 from broker.headers import header_bytes
+from broker.resolver import Lookup, PrivateAddress, Resolver
 
+# A connection is reused for at most a second: a server that closes an idle one just then
+# (gunicorn after 5 s, node after 5 s) would cost the message an attempt.
+KEEPALIVE_SECONDS = 1.0
+# What a destination may do to an attempt, besides not answering in time.
+FAILURES = (aiohttp.ClientError, OSError, ValueError)
+LONGEST_ERROR = 1000
 # The head of a response: 1 MiB at most, and so many interim responses (100 Continue) before it.
 LONGEST_HEADER_LINE = 8190
 MOST_HEADERS = 128
@@ -86,3 +100,75 @@ class Head:
 
     def writelines(self, chunks: Iterable[bytes]) -> None:
         self.write(b"".join(chunks))
+
+
+def open_session(limit: int, lookup: Lookup = socket.getaddrinfo) -> aiohttp.ClientSession:
+    """Open the session of a dispatcher, for up to `limit` deliveries at once."""
+    resolver = Resolver(lookup)
+    connector = aiohttp.TCPConnector(
+        limit=limit,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        resolver=resolver,
+        socket_factory=resolver.make_socket,
+    )
+    # Two things for which aiohttp has no public switch: our side of a connection, and that an
+    # attempt is one request, also a GET or PUT when the connection breaks.
+    connector._factory = functools.partial(  # type: ignore[assignment]  # it makes a subclass
+        Connection, loop=asyncio.get_running_loop()
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        request_class=Request,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=["Content-Type", "Accept", "Accept-Encoding"],
+        timeout=aiohttp.ClientTimeout(),
+        max_line_size=LONGEST_HEADER_LINE,
+        max_field_size=LONGEST_HEADER_LINE,
+        max_headers=MOST_HEADERS,
+    )
+    session._retry_connection = False
+    return session
+
+
+def requested(url: str) -> tuple[URL, str]:
+    """Return the URL to request, and an Authorization header for its `user:password@`.
+
+    Everything after the host stays as it was published. A host with other than ASCII letters
+    gets its name in the DNS; ValueError if it can have none.
+    """
+    parts = urlsplit(url)
+    target, authorization = URL(url, encoded=True), ""
+    if "@" in parts.netloc:
+        credentials = unquote_to_bytes(f"{parts.username or ''}:{parts.password or ''}")
+        authorization = f"Basic {base64.b64encode(credentials).decode()}"
+        target = target.with_user(None)
+    host = parts.hostname or ""
+    if "%" in host or not host.isascii():
+        target = target.with_host(unquote(host))
+    return target, authorization
+
+
+async def read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the body up to a limit; the rest is not read."""
+    chunks = bytearray()
+    async for chunk in response.content.iter_any():
+        chunks += chunk
+        if len(chunks) >= limit:
+            response.close()
+            break
+    return bytes(chunks[:limit])
+
+
+def reason(error: Exception) -> str:
+    """Return what went wrong, as one line that any database can store."""
+    text = str(error) or type(error).__name__
+    refused = getattr(error, "os_error", None)
+    if isinstance(refused, PrivateAddress):
+        text = str(refused.strerror)
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        text = "the connection was closed before there was an answer"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        text = f"the answer is not HTTP: {error.message}"
+    text = " ".join(text.replace("\0", "").split())[:LONGEST_ERROR]
+    return text.encode(errors="backslashreplace").decode()

@@ -14,8 +14,8 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-import aiohttp
 from django.conf import settings
 
 from broker import delivery, wakeup
@@ -32,6 +32,9 @@ from groupcommit import outages
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 from logfields import log_fields
+
+if TYPE_CHECKING:
+    import aiohttp
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ class Dispatcher:
         self.stopping, self.stopping_since, self.has_left = False, 0.0, False
         self.pulsed_at = 0
         self.loop_task: asyncio.Task[None] | None = None
-        self.session: aiohttp.ClientSession | None = None
+        self.session: "aiohttp.ClientSession | None" = None
 
     def start(self) -> None:
         """Run on the present event loop until `stop`."""
@@ -169,7 +172,10 @@ class Dispatcher:
         """Make one attempt to deliver a claimed message, and write down its outcome."""
         log_fields.set({"message_id": message.message_id})
         try:
-            self.session = self.session or delivery.open_session(self.limit)
+            if not self.session:
+                from broker.connections import open_session  # here, as in delivery.py
+
+                self.session = open_session(self.limit)
             began = time.monotonic()
             try:
                 outcome = await self.deliver(self.session, message, key)

@@ -7,7 +7,7 @@ https://upstash.com/docs/qstash/api-reference
 
 import asyncio
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from django.conf import settings
@@ -15,7 +15,9 @@ from django.conf import settings
 from console.filters import Filters
 from console.interface import PAGE, SHOWN_STATES, Count, Detail, Listing, Problem, QueuePages, Row
 from jobs.exceptions import PublishError, Refused
-from jobs.qstash import QStash
+
+if TYPE_CHECKING:
+    from jobs.qstash import QStash
 
 LINES = 200
 MOST_LISTED = 500
@@ -45,8 +47,10 @@ CHANGES = {
 
 
 @cache
-def console_client(url: str, token: str) -> QStash:
+def console_client(url: str, token: str) -> "QStash":
     """The pages' own session, so that they hold up no publishing."""
+    from jobs.qstash import QStash  # here, as in jobs/hosted.py
+
     return QStash(url, token)
 
 

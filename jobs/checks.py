@@ -7,6 +7,7 @@ https://docs.djangoproject.com/en/6.1/topics/checks/
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
@@ -14,7 +15,6 @@ from django.tasks.exceptions import InvalidTask
 
 from broker.retry import evaluate
 from jobs.exceptions import PublishError
-from jobs.qstash import repaired_qstash_url
 
 if TYPE_CHECKING:
     from jobs.interface import JobBackend, JobTask
@@ -100,3 +100,21 @@ def check_hosted() -> list[CheckMessage]:
     except PublishError as error:
         errors.append(Error(str(error), id="jobs.E003"))
     return errors
+
+
+def repaired_qstash_url(url: str) -> str:
+    """QSTASH_URL without a trailing slash or a `/v2/publish` tail; PublishError if unusable."""
+    repaired = url.strip().rstrip("/")
+    for tail in ("/publish", "/v2"):
+        repaired = repaired.removesuffix(tail).rstrip("/")
+    try:
+        parts = urlsplit(repaired)
+        bare = parts.hostname and parts.port != 0 and not (parts.path or parts.query)
+    except ValueError:
+        bare = False
+    if not bare or parts.scheme not in {"http", "https"}:
+        raise PublishError(
+            f"QSTASH_URL is {url!r}. It must be the bare address of QStash, such as "
+            "https://qstash.upstash.io"
+        )
+    return repaired

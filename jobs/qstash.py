@@ -8,11 +8,12 @@ https://upstash.com/docs/qstash/api-reference
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import requests
 from django.core.cache import cache as django_cache
 
+from jobs.checks import repaired_qstash_url
 from jobs.exceptions import (
     BadToken,
     NoRoute,
@@ -159,21 +160,3 @@ def reset_in_words(response: requests.Response) -> str:
             continue
         return f"It is lifted at {moment:%Y-%m-%d %H:%M:%S} UTC."
     return "Try again later."
-
-
-def repaired_qstash_url(url: str) -> str:
-    """QSTASH_URL without a trailing slash or a `/v2/publish` tail; PublishError if unusable."""
-    repaired = url.strip().rstrip("/")
-    for tail in ("/publish", "/v2"):
-        repaired = repaired.removesuffix(tail).rstrip("/")
-    try:
-        parts = urlsplit(repaired)
-        bare = parts.hostname and parts.port != 0 and not (parts.path or parts.query)
-    except ValueError:
-        bare = False
-    if not bare or parts.scheme not in {"http", "https"}:
-        raise PublishError(
-            f"QSTASH_URL is {url!r}. It must be the bare address of QStash, such as "
-            "https://qstash.upstash.io"
-        )
-    return repaired

@@ -6,15 +6,25 @@ this sentence, and the log has the exception.
 
 from urllib.parse import urlsplit
 
-import aiohttp
-
 
 def in_words(error: Exception, url: str) -> str:
     """Say what an exception of aiohttp's means for a request to `url`."""
+    import aiohttp  # here, as in tasks.py
+
+    # The more special before the more general.
+    sentences: list[tuple[tuple[type[Exception], ...], str]] = [
+        ((aiohttp.ClientConnectorDNSError,), "there is no host called {host}"),
+        ((aiohttp.ClientConnectorCertificateError,), "the certificate of {host} is not valid"),
+        ((aiohttp.ClientSSLError,), "{host} does not speak HTTPS as it should"),
+        ((aiohttp.ClientConnectorError,), "nothing answers at {host}"),
+        ((aiohttp.ClientPayloadError,), "{host} hung up in the middle of its answer"),
+        ((aiohttp.ClientResponseError,), "the answer of {host} is not HTTP"),
+        ((aiohttp.ClientConnectionError, OSError), "{host} hung up without an answer"),
+    ]
     host = host_of(url)
     if not host or isinstance(error, aiohttp.InvalidURL):
         return f"{url} is not an address that a request can be sent to"
-    for kinds, words in SENTENCES:
+    for kinds, words in sentences:
         if isinstance(error, kinds):
             return words.format(host=host)
     return f"the request to {host} failed"
@@ -27,15 +37,3 @@ def host_of(url: str) -> str:
         return parts.netloc.rpartition("@")[2] if parts.hostname and parts.port != 0 else ""
     except ValueError:
         return ""
-
-
-# The more special before the more general.
-SENTENCES: list[tuple[tuple[type[Exception], ...], str]] = [
-    ((aiohttp.ClientConnectorDNSError,), "there is no host called {host}"),
-    ((aiohttp.ClientConnectorCertificateError,), "the certificate of {host} is not valid"),
-    ((aiohttp.ClientSSLError,), "{host} does not speak HTTPS as it should"),
-    ((aiohttp.ClientConnectorError,), "nothing answers at {host}"),
-    ((aiohttp.ClientPayloadError,), "{host} hung up in the middle of its answer"),
-    ((aiohttp.ClientResponseError,), "the answer of {host} is not HTTP"),
-    ((aiohttp.ClientConnectionError, OSError), "{host} hung up without an answer"),
-]

@@ -6,6 +6,7 @@ A message is delivered by the dispatcher that starts here with the server. Its P
 
 import asyncio
 import os
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobsite.settings")
@@ -31,6 +32,12 @@ from live.reader import reader
 # How long a body may take: so long, and longer for each byte of it that has come; and how long
 # its next piece may take. gunicorn itself waits 30 seconds for a piece, then answers 500.
 BODY_SECONDS, LEAST_BYTES_A_SECOND = 20.0, 10_000
+
+# What the first page does without, and the first click or message needs: aiohttp, `limits` and,
+# with hosted QStash, `requests`. They are imported in a thread as soon as the site answers.
+LATER = ["broker.connections"]
+if apps.is_installed("jobs"):
+    LATER += ["operations.counting", *(["jobs.hosted_resources"] if settings.QSTASH_TOKEN else [])]
 
 
 class Site(ASGIHandler):
@@ -88,6 +95,7 @@ class Site(ASGIHandler):
         """
         await receive()
         limit_waiting()
+        asyncio.get_running_loop().run_in_executor(None, import_later)
         if settings.RUN_DISPATCHER:
             self.dispatcher = Dispatcher()
             self.dispatcher.start()
@@ -112,6 +120,11 @@ class Site(ASGIHandler):
         reader.stop()
         if self.dispatcher:
             self.dispatcher.stop_claiming()
+
+
+def import_later() -> None:
+    for module in LATER:
+        import_module(module)
 
 
 async def refuse_body(scope: Any, receive: Any, send: Any, more: bool) -> None:

@@ -16,7 +16,6 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
 
 from jobs.exceptions import BadToken, NotFound, PublishError
-from jobs.qstash import QStash
 from jobsite.broker_settings import DEVELOPMENT_USERS
 
 PUBLISHED = {secret for user in DEVELOPMENT_USERS.values() for secret in user.values()}
@@ -155,6 +154,8 @@ def check_hosted_account(**kwargs: Any) -> list[CheckMessage]:
     """Ask hosted QStash for the keys that belong to the token, and compare."""
     if not settings.QSTASH_TOKEN:
         return []
+    from jobs.qstash import QStash  # here, as in jobs/hosted.py
+
     try:
         qstash = QStash(settings.QSTASH_URL, settings.QSTASH_TOKEN, CONNECT_AND_READ_SECONDS)
         keys = qstash.call("GET", "/v2/keys").json()

@@ -15,8 +15,8 @@ import aiohttp
 from django.conf import settings
 
 from broker.clock import now_ms
+from jobs.checks import repaired_qstash_url
 from jobs.exceptions import PublishError
-from jobs.qstash import repaired_qstash_url
 from operations.findings import OK, PROBLEM, Finding
 
 HOSTED, SECONDS = "Hosted QStash", 5

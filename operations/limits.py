@@ -5,19 +5,14 @@ here, and no message comes of it. Each process counts for itself, in memory.
 """
 
 import logging
-import math
-import time
-from collections.abc import Callable
-from typing import NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
-from console.networks import network_of
+if TYPE_CHECKING:
+    from operations.counting import Counter, Excess
 
 logger = logging.getLogger(__name__)
 
@@ -54,44 +49,12 @@ LIMITED = {
 }
 
 
-class Excess(NamedTuple):
-    """One more than is allowed: who has done it how often, and when it will be allowed again."""
+@cache
+def counter() -> "Counter":
+    """What this process has counted."""
+    from operations.counting import Counter  # here: `limits` takes 0.02 s; see jobsite/asgi.py
 
-    who: str
-    most: int
-    seconds: int
-
-
-class Counter:
-    """Counts in a moving window of a minute. `clock` gives seconds since the epoch."""
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.clock, self.latest = clock, clock()
-        self.storage = MemoryStorage()
-        self.limiter = MovingWindowRateLimiter(self.storage)
-
-    def count(self, kind: Kind, visitor: str, address: str) -> Excess | None:
-        """Count one more; the excess if it is one too many for the visitor or the address."""
-        now = self.clock()
-        if now < self.latest:  # the clock was put back: what was counted lies in the future
-            self.storage.reset()
-        self.latest = now
-        most: int = getattr(settings, kind.setting)
-        limits = {f"visitor {visitor}": most} if visitor else {}
-        limits[f"address {network_of(address)}"] = most * settings.LIMIT_VISITORS
-        for who, allowed in limits.items():
-            item = RateLimitItemPerMinute(allowed)
-            if most and not self.limiter.hit(item, kind.setting, who):
-                free_at = self.limiter.get_window_stats(item, kind.setting, who).reset_time
-                return Excess(who, allowed, max(1, math.ceil(free_at - now)))
-        return None
-
-    def is_first(self, who: str) -> bool:
-        """Whether this is the first in a minute; so a flood does not fill the log."""
-        return self.limiter.hit(RateLimitItemPerMinute(1), "logged", who)
-
-
-counter = Counter()
+    return Counter()
 
 
 def refusal(request: HttpRequest) -> HttpResponse | None:
@@ -101,17 +64,17 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
     if kind is None or request.method != "POST":
         return None
     visitor = request.session.get("visitor", "")
-    excess = counter.count(kind, visitor, request.META.get("REMOTE_ADDR", ""))
+    excess = counter().count(kind, visitor, request.META.get("REMOTE_ADDR", ""))
     if excess is None:
         return None
-    if counter.is_first(excess.who):
+    if counter().is_first(excess.who):
         logger.warning("limit reached", extra={"limit": kind.setting, "who": excess.who})
     response = refuse(request, kind, excess)
     response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log each one
     return response
 
 
-def refuse(request: HttpRequest, kind: Kind, excess: Excess) -> HttpResponse:
+def refuse(request: HttpRequest, kind: Kind, excess: "Excess") -> HttpResponse:
     """429 as a fragment for htmx, a page for a browser, JSON for a program."""
     who = "You have" if excess.who.startswith("visitor") else "You and others at your address have"
     unit = "second" if excess.seconds == 1 else "seconds"

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from broker.clock import now_ms
-from broker.delivery import open_session
+from broker.connections import open_session
 from broker.signing import sign
 from operations.findings import OK, PROBLEM, UNKNOWN, Finding
 from operations.probes import MARKER, NOT_THE_DOCTOR, PASS_HEADER, new_pass

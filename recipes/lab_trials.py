@@ -11,10 +11,9 @@ import base64
 import hashlib
 import secrets
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import aiohttp
 import jwt
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -30,10 +29,12 @@ from jobs.exceptions import PublishError, Refused
 from jobs.excerpts import excerpt
 from jobs.interface import letter_for, task_of
 from jobs.models import Failure, Job, fail_jobs
-from jobs.qstash import QStash, client_for
 from jobs.receiving import receive
 from jobs.signatures import current_site_url, verify
 from jobs.views import HtmxRequest, redirect_after_post, visitor_of
+
+if TYPE_CHECKING:
+    from jobs.qstash import QStash
 
 ANSWER_SECONDS = 10
 VALID_SECONDS = 300
@@ -79,7 +80,7 @@ async def retry_dead_letter(request: HtmxRequest, job_id: str) -> HttpResponse:
     """Let the queue deliver the dead letter of a job's message again."""
     job = await own_job(request, job_id)
     try:
-        message_id = await asyncio.to_thread(take_back, queue_of(job), job.message_id)
+        message_id = await asyncio.to_thread(lambda: take_back(queue_of(job), job.message_id))
         title = "The dead letter is on its way again"
         trial = {"title": title, "text": f"its message is {message_id}."}
     except PublishError as error:
@@ -105,6 +106,8 @@ async def own_job(request: HttpRequest, job_id: str) -> Job:
 
 async def send(job: Job, key: str, title: str) -> dict[str, Any]:
     """POST a job's message to its endpoint, signed with a key: what was sent and answered."""
+    import aiohttp  # here, as in jobs/tasks.py
+
     if not job.has_ended or not job.message_id:
         return {"title": title, "failure": NOT_ENDED}
     try:
@@ -145,15 +148,17 @@ def claims_for(url: str, body: bytes) -> dict[str, Any]:
     }
 
 
-def queue_of(job: Job) -> QStash:
+def queue_of(job: Job) -> "QStash":
     """The REST API of the queue that carries a job: hosted QStash's, or this site's own."""
+    from jobs.qstash import client_for  # here, as in jobs/hosted.py
+
     backend = task_backends[job.backend]
     if isinstance(backend, HostedQueue):
         return backend.client
     return client_for(current_site_url(), settings.BROKER_TOKEN)
 
 
-def take_back(queue: QStash, message_id: str) -> str:
+def take_back(queue: "QStash", message_id: str) -> str:
     """Publish a message's dead letter again, and return the new message's id. PublishError."""
     try:
         answer = queue.call("GET", f"/v2/dlq?messageId={quote(message_id)}").json()

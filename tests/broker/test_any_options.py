@@ -8,7 +8,8 @@ from asgiref.sync import async_to_sync
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.delivery import Outcome, headers_for, requested
+from broker.connections import requested
+from broker.delivery import Outcome, headers_for
 from broker.dispatcher import Dispatcher
 from broker.models import FINAL_STATES, DeadLetter, Message, State
 from tests.broker.calls import TOKEN, Clock, ask, exchange

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import test_utils, web
 
-from broker import delivery
-from broker.delivery import Outcome, deliver, open_session
+from broker.connections import KEEPALIVE_SECONDS, open_session
+from broker.delivery import Outcome, deliver
 from broker.headers import RESERVED, header_text
 from broker.models import Message
 from jobs.signatures import verify
@@ -369,4 +369,4 @@ async def test_header_of_a_hopeless_answer_is_recognised(server, session):
 
 
 def test_idle_connections_are_given_up_before_common_servers_do():
-    assert delivery.KEEPALIVE_SECONDS < 5
+    assert KEEPALIVE_SECONDS < 5

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import test_utils, web
 
 from broker import delivery
-from broker.delivery import Outcome, open_session
+from broker.connections import open_session
+from broker.delivery import Outcome
 from harness.processes import ROOT
 from tests.broker.hostile import BOMB, BROKEN, ENDLESS, FLOODS, SLOW
 from tests.broker.messages import new_message

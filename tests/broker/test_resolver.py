@@ -10,7 +10,8 @@ import pytest
 from aiohttp import test_utils, web
 
 from broker import delivery
-from broker.delivery import Outcome, open_session
+from broker.connections import open_session
+from broker.delivery import Outcome
 from broker.resolver import LOOKUPS_AT_ONCE, Resolver, is_public
 from tests.broker.messages import new_message
 

@@ -6,6 +6,9 @@ import pytest
 from django.core.checks import run_checks
 from django.tasks import task_backends
 
+from jobs.checks import repaired_qstash_url
+from jobs.exceptions import PublishError
+
 
 @pytest.fixture
 def problems(settings) -> Callable[..., list[str]]:
@@ -96,3 +99,38 @@ def test_parallelism_for_all_queues_at_once_is_wrong(ids):
 
 def test_backend_that_takes_any_queue_may_limit_any(ids):
     assert ids(QUEUES=[], OPTIONS={"parallelism": {"mail": 2}}) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://qstash.upstash.io",
+        "https://qstash.upstash.io/",
+        "https://qstash.upstash.io/v2",
+        "https://qstash.upstash.io/v2/",
+        "https://qstash.upstash.io/v2/publish",
+        "https://qstash.upstash.io/v2/publish/",
+        " https://qstash.upstash.io ",
+    ],
+)
+def test_qstash_url_is_repaired(url):
+    assert repaired_qstash_url(url) == "https://qstash.upstash.io"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "qstash.upstash.io",
+        "ftp://qstash.upstash.io",
+        "https://",
+        "https://qstash.upstash.io/v2/publish/https://jobs.example.com",
+        "https://qstash.upstash.io?token=x",
+        "https://[",
+        "https://qstash.upstash.io:port",
+        "https://qstash.upstash.io:0",
+    ],
+)
+def test_unusable_qstash_url_is_refused_in_words(url):
+    with pytest.raises(PublishError, match="must be the bare address of QStash"):
+        repaired_qstash_url(url)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.processes import free_port
 from jobs.exceptions import BadToken, NoRoute, PublishError, PublishTimeout, RateLimited, Refused
-from jobs.qstash import QStash, client_for, repaired_qstash_url
+from jobs.qstash import QStash, client_for
 from tests.jobs.conftest import DROP, Cloud
 
 URL = "https://jobs.example.com/api/long-task"
@@ -137,41 +137,6 @@ def test_error_names_its_cause(client, cloud):
     with pytest.raises(NoRoute) as caught:
         client.publish(*MESSAGE)
     assert "ConnectionError" in repr(caught.value.__cause__)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://qstash.upstash.io",
-        "https://qstash.upstash.io/",
-        "https://qstash.upstash.io/v2",
-        "https://qstash.upstash.io/v2/",
-        "https://qstash.upstash.io/v2/publish",
-        "https://qstash.upstash.io/v2/publish/",
-        " https://qstash.upstash.io ",
-    ],
-)
-def test_qstash_url_is_repaired(url):
-    assert repaired_qstash_url(url) == "https://qstash.upstash.io"
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "qstash.upstash.io",
-        "ftp://qstash.upstash.io",
-        "https://",
-        "https://qstash.upstash.io/v2/publish/https://jobs.example.com",
-        "https://qstash.upstash.io?token=x",
-        "https://[",
-        "https://qstash.upstash.io:port",
-        "https://qstash.upstash.io:0",
-    ],
-)
-def test_unusable_qstash_url_is_refused_in_words(url):
-    with pytest.raises(PublishError, match="must be the bare address of QStash"):
-        repaired_qstash_url(url)
 
 
 def test_client_lives_as_long_as_its_settings(cloud):
