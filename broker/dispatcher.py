@@ -71,7 +71,7 @@ class Dispatcher:
         self.stopping, self.stopping_since, self.has_left = False, 0.0, False
         self.pulsed_at = 0
         self.loop_task: asyncio.Task[None] | None = None
-        self.session: "aiohttp.ClientSession | None" = None
+        self.session: aiohttp.ClientSession | None = None
 
     def start(self) -> None:
         """Run on the present event loop until `stop`."""

@@ -12,11 +12,9 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
+from recipes.picture_limits import LARGEST_SIDE, MOST_PIXELS, NotAPicture
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-# Decoded, a pixel takes four bytes: so much memory does one image need at most, 100 MB.
-MOST_PIXELS = 25_000_000
-LARGEST_SIDE = 1600
-THUMBNAIL_SIDE = 320
 QUALITY = 80
 
 # Pillow raises an error at twice this number, and warns before; the warning helps nobody here.
@@ -37,10 +35,6 @@ BROKEN: tuple[type[Exception], ...] = (
     Image.DecompressionBombError,
 )
 BROKEN_PROFILE: tuple[type[Exception], ...] = (*BROKEN, ImageCms.PyCMSError)
-
-
-class NotAPicture(Exception):
-    """No image can be made of these bytes; the text says why, to go on after the file's name."""
 
 
 def look(content: bytes) -> dict[str, Any]:

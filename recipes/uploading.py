@@ -24,7 +24,7 @@ from live.views import News, live
 from recipes.images import make_webp, process_image
 from recipes.models import Upload
 from recipes.origins import is_form, refusal
-from recipes.pictures import MOST_PIXELS, NotAPicture, look, optimise
+from recipes.picture_limits import MOST_PIXELS, NotAPicture
 from recipes.progress import card_of, news, progress, published, shown_job, version_of
 from recipes.text import shown
 
@@ -71,6 +71,8 @@ async def upload_image(request: HttpRequest) -> HttpResponseBase:
 
 def take(request: HttpRequest) -> Upload | HttpResponseBase:
     """Keep what was sent, or say why not. Reads and parses the whole body, so in a thread."""
+    from recipes.pictures import look  # here, as in images.py
+
     length = request.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > LARGEST_IMAGE + FORM_BYTES:
         raise Refused(f"The image {TOO_LARGE}.", 413)
@@ -144,6 +146,8 @@ async def image(request: HttpRequest) -> HttpResponse:
 def page(
     request: HttpRequest, card: Card | None, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
+    from recipes.pictures import optimise
+
     code = [excerpt(each) for each in (upload_image, process_image.func, make_webp, optimise)]
     own = {"code": code, "largest": LARGEST_IMAGE, "most_pixels": MOST_PIXELS}
     context = own | result(request, card) | context

@@ -6,7 +6,8 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageCms
 
-from recipes.pictures import MOST_PIXELS, NotAPicture, look, optimise
+from recipes.picture_limits import MOST_PIXELS, NotAPicture
+from recipes.pictures import look, optimise
 from tests.recipes.pictures import bomb, photo, picture
 
 
