@@ -1,14 +1,37 @@
 """The entry point of the servers. Its limit of a body is tested in test_servers.py."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
 from catcher.models import Bin
+from harness.processes import ROOT
 from jobsite import asgi
 from jobsite.asgi import Site
+
+# What takes long to import, and is needed by a delivery, a click, an image, hosted QStash,
+# PostgreSQL or Prometheus: a visitor who wakes the site up does not wait for it.
+AFTER_THE_START = {"aiohttp", "limits"}
+WHERE_NEEDED = {"PIL", "prometheus_client", "psycopg", "requests", "urllib3"}
+START = """
+import asyncio, json, sys
+from jobsite.asgi import application
+
+at_start = list(sys.modules)
+
+async def receive(): return {}
+
+async def send(event): pass
+
+asyncio.run(application.lifespan(receive, send))  # waits for its threads in the end
+print(json.dumps([at_start, list(sys.modules)]))
+"""
 
 swept = threading.Event()
 
@@ -17,6 +40,22 @@ def sweep(now: int) -> bool:
     """Another app's sweep; the writer's thread calls it."""
     swept.set()
     return False
+
+
+def test_start_imports_no_library_that_the_first_page_can_do_without():
+    own = {"SECRET_KEY": "x" * 50, "RUN_DISPATCHER": "0", "DATABASE_URL": "sqlite://"}
+    own |= {"METRICS_TOKEN": "", "QSTASH_TOKEN": "", "DJANGO_SETTINGS_MODULE": "jobsite.settings"}
+    started = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", START],
+        cwd=ROOT,
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 0, started.stderr
+    at_start, in_the_end = map(set, json.loads(started.stdout))
+    assert at_start & (AFTER_THE_START | WHERE_NEEDED) == set()
+    assert in_the_end & (AFTER_THE_START | WHERE_NEEDED) == AFTER_THE_START
 
 
 async def test_server_starts_and_ends_without_a_dispatcher(settings):

@@ -8,10 +8,15 @@ from operations.counting import Counter
 from operations.limits import BINS, JOBS
 
 
-@pytest.fixture
-def counter(settings) -> Counter:
-    """A new process: two jobs a visitor, four an address."""
+@pytest.fixture(autouse=True)
+def limits(settings) -> None:
+    """Two jobs a visitor, four an address."""
     settings.LIMIT_JOBS, settings.LIMIT_BINS, settings.LIMIT_VISITORS = 2, 1, 2
+
+
+@pytest.fixture
+def counter() -> Counter:
+    """That of a new process."""
     return Counter()
 
 
