@@ -38,7 +38,9 @@ from live.reader import reader
 BODY_SECONDS, LEAST_BYTES_A_SECOND = 20.0, 10_000
 
 # What the first page does without, and the first click or message needs: aiohttp, `limits` and,
-# with hosted QStash, `requests`. They are imported in a thread as soon as the site answers.
+# with hosted QStash, `requests`. They are imported in a thread, so much after the start: at once,
+# they would take 0.05 s from a page that somebody waits for.
+LATER_SECONDS = 1.0
 LATER = ["broker.connections"]
 if apps.is_installed("jobs"):
     LATER += ["operations.counting", *(["jobs.hosted_resources"] if settings.QSTASH_TOKEN else [])]
@@ -99,7 +101,8 @@ class Site(ASGIHandler):
         """
         await receive()
         limit_waiting()
-        asyncio.get_running_loop().run_in_executor(None, import_later)
+        loop = asyncio.get_running_loop()
+        loop.call_later(LATER_SECONDS, loop.run_in_executor, None, import_later)
         if settings.RUN_DISPATCHER:
             self.dispatcher = Dispatcher()
             self.dispatcher.start()

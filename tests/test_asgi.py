@@ -21,15 +21,17 @@ AFTER_THE_START = {"aiohttp", "limits"}
 WHERE_NEEDED = {"PIL", "prometheus_client", "psycopg", "requests", "urllib3"}
 START = """
 import asyncio, json, sys
-from jobsite.asgi import application
+from jobsite import asgi
 
 at_start = list(sys.modules)
+asgi.LATER_SECONDS = 0
 
-async def receive(): return {}
+async def receive():
+    await asyncio.sleep(0.01)  # the timer comes first
 
 async def send(event): pass
 
-asyncio.run(application.lifespan(receive, send))  # waits for its threads in the end
+asyncio.run(asgi.application.lifespan(receive, send))  # waits for its threads in the end
 print(json.dumps([at_start, list(sys.modules)]))
 """
 
