@@ -8,7 +8,7 @@ COPY pyproject.toml uv.lock .python-version ./
 RUN uv sync --locked --no-dev
 COPY . .
 RUN SECRET_KEY=only-while-building .venv/bin/python manage.py collectstatic --noinput \
-    && mkdir /data
+    && .venv/bin/python -m compileall -q -x '/[.]' . && mkdir /data
 
 FROM python:3.13-slim-trixie AS run
 COPY --from=build /app /app

@@ -84,6 +84,17 @@ def build(folder: Path) -> Path:
     return project
 
 
+def uncompiled(project: Path) -> list[str]:
+    """The modules of a project whose bytecode is missing, without those of hidden folders."""
+    modules = [file.relative_to(project) for file in project.rglob("*.py")]
+    return [
+        module.as_posix()
+        for module in modules
+        if not any(part.startswith(".") for part in module.parts)
+        and not list((project / module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"))
+    ]
+
+
 def run(command: str, project: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
     """Run a command of one of the files to its end, as a shell does."""
     return subprocess.run(

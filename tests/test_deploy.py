@@ -7,6 +7,10 @@ https://render.com/docs/blueprint-spec, as far as these files use them.
 import configparser
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import dj_database_url
@@ -17,7 +21,7 @@ from django.core.management import get_commands
 from django.test import Client
 
 from broker.models import Message
-from harness.platforms import app_json, blueprint, procfile
+from harness.platforms import app_json, blueprint, machine, procfile, uncompiled
 from harness.processes import ROOT
 from harness.visitor import TOKEN
 from operations import checks
@@ -192,7 +196,20 @@ def test_management_command_exists(command):
 
 @pytest.mark.parametrize("command", [each for each in every_command() if "uv sync" in each])
 def test_what_is_locked_is_installed_without_what_is_for_development(command):
-    assert command.removeprefix("sudo -u jobs ") == "uv sync --locked --no-dev"
+    command = command.removeprefix("sudo -u jobs ").removesuffix(" --compile-bytecode")
+    assert command == "uv sync --locked --no-dev"
+
+
+def test_build_on_heroku_leaves_nothing_to_compile(tmp_path):
+    hook = Path("bin/post_compile")
+    for path in (hook, Path("jobs/tasks.py"), Path(".venv/lib/another.py")):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    shutil.copy(ROOT / hook, tmp_path / hook)
+    assert uncompiled(tmp_path) == ["jobs/tasks.py"]
+    subprocess.run([f"./{hook}"], cwd=tmp_path, check=True, env=machine(Path(sys.prefix, "bin")))
+    assert uncompiled(tmp_path) == []
+    assert not list((tmp_path / ".venv").rglob("*.pyc"))
 
 
 def test_variables_on_the_page_are_settings():

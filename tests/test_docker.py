@@ -17,6 +17,7 @@ from django.core.management import get_commands
 
 from broker.management.commands.broker import Command
 from harness.guard import guard
+from harness.platforms import uncompiled
 from harness.processes import ROOT, free_port
 from harness.sink import Sink
 from harness.waiting import eventually
@@ -177,6 +178,7 @@ def test_images_are_built_and_run_in_an_empty_folder(tmp_path):
     url = f"http://127.0.0.1:{port}"
     container = Container(tmp_path, PORT=str(port), PUBLIC_URL=url).build(DOCKERFILE, "site")
     assert not container.is_healthy()
+    assert uncompiled(container.root / "app") == []  # an image has no place for bytecode later
     with running(container, tmp_path / "site.log"):
         assert "Start Background Job" in requests.get(url, timeout=30).text
         assert requests.get(f"{url}/how-it-works", timeout=30).status_code == 200

@@ -24,6 +24,7 @@ from harness.platforms import (
     procfile,
     render_variables,
     run,
+    uncompiled,
 )
 from harness.processes import ROOT, START_SECONDS, free_port
 from harness.waiting import eventually
@@ -105,6 +106,10 @@ def check_queue(proxy: TLSProxy, token: str) -> None:
     url, forged = f"{proxy.url}/api/long-task", {"Upstash-Signature": "e30.e30.e30"}
     answer = requests.post(url, json={}, headers=forged, verify=trust, timeout=30)
     assert answer.status_code == 403
+
+
+def test_build_leaves_nothing_to_compile(project: Path):
+    assert uncompiled(project) == []
 
 
 def test_heroku(browse: Browse, project: Path, empty_database: str, proxy: TLSProxy, start: Start):
