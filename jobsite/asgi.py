@@ -6,7 +6,7 @@ A message is delivered by the dispatcher that starts here with the server. Its P
 
 import gc
 
-gc.disable()  # until all is imported, as all of it is in use: 0.025 s
+gc.disable()  # do not look for garbage in what is imported, as all of it is in use: 0.025 s
 
 import asyncio
 import os
@@ -164,4 +164,5 @@ request_started.disconnect(reset_queries)
 
 application = Site()
 resolve("/healthz")  # import the views now, not while the first message waits
+gc.freeze()  # nor look through it while the first page is made: 0.015 s
 gc.enable()
