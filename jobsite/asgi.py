@@ -11,7 +11,7 @@ gc.disable()  # do not look for garbage in what is imported, as all of it is in 
 import asyncio
 import os
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobsite.settings")
 
@@ -19,7 +19,6 @@ import django
 
 django.setup(set_prefix=False)
 
-from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from django.apps import apps
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
@@ -32,6 +31,9 @@ from broker.dispatcher import Dispatcher
 from broker.retention import keep_sweeping
 from groupcommit.outages import limit_waiting
 from live.reader import reader
+
+if TYPE_CHECKING:
+    from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 
 # How long a body may take: so long, and longer for each byte of it that has come; and how long
 # its next piece may take. gunicorn itself waits 30 seconds for a piece, then answers 500.
@@ -95,7 +97,7 @@ class Site(ASGIHandler):
         elif late:
             await send_refusal(send, 408, b"application/json", b'{"error": "body too slow"}')
 
-    async def lifespan(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    async def lifespan(self, receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
         """Start the dispatcher when the server starts, and stop it when the server stops.
         https://asgi.readthedocs.io/en/latest/specs/lifespan.html
         """
