@@ -6,25 +6,68 @@ rows; values still go through the model's own fields.
 """
 
 import functools
-import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
-from django.db.models import AutoField, Field, Model
+from django.db.models import (
+    AutoField,
+    CharField,
+    Field,
+    FloatField,
+    ForeignKey,
+    IntegerField,
+    Model,
+    TextField,
+)
 
 # SQLite's limit is 32,766 values a statement. https://www.sqlite.org/limits.html
 MOST_VALUES = 30_000
+# What the drivers take as it is, by the kind of field.
+PLAIN = {CharField: str, TextField: str, IntegerField: int, FloatField: float}
+# JSON that needs no decoder: most of a job's is empty.
+EMPTY: dict[Any, type] = {"{}": dict, "[]": list}
+
+
+class Column(NamedTuple):
+    """A field of a model, and the type of its values that the driver takes as they are."""
+
+    field: "Field[Any, Any]"
+    name: str
+    plain: type | None
+
+    @classmethod
+    def of(cls, field: "Field[Any, Any]") -> "Column":
+        target = field.target_field if isinstance(field, ForeignKey) else field
+        plain = next((kind for base, kind in PLAIN.items() if isinstance(target, base)), None)
+        return cls(field, field.attname, plain)
+
+    def prepare(self, value: Any, connection: Any) -> Any:
+        """What the driver takes for a value that is neither plain nor None."""
+        kind = type(value)
+        if kind in {dict, list} and not value:
+            return empty_json(self.field, kind)
+        if kind is datetime and value.tzinfo is UTC:
+            return value if connection.vendor == "postgresql" else str(value.replace(tzinfo=None))
+        return self.field.get_db_prep_save(value, connection)
 
 
 @functools.cache
-def insert_parts(model: type[Model], vendor: str) -> tuple[str, list["Field[Any, Any]"]]:
-    """The head of a model's INSERT, and the fields that fill a row of it in order."""
-    meta = model._meta
-    fields = [field for field in meta.concrete_fields if not isinstance(field, AutoField)]
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(str(field.column)) for field in fields)
-    return f"INSERT INTO {quote(meta.db_table)} ({columns}) VALUES ", fields
+def columns_of(model: type[Model]) -> list[Column]:
+    """The columns that fill a new row of a model, in order."""
+    fields = model._meta.concrete_fields
+    return [Column.of(field) for field in fields if not isinstance(field, AutoField)]
+
+
+@functools.lru_cache
+def insert_sql(model: type[Model], vendor: str, rows: int, key: str) -> str:
+    """The INSERT of so many rows, in the driver's own form."""
+    meta, quote = model._meta, connection.ops.quote_name
+    names = [quote(str(column.field.column)) for column in columns_of(model)]
+    sql = f"INSERT INTO {quote(meta.db_table)} ({', '.join(names)}) VALUES "
+    sql += places(rows, len(names), "%s" if vendor == "postgresql" else "?")
+    return sql + (f" ON CONFLICT DO NOTHING RETURNING {key}, {meta.pk.column}" if key else "")
 
 
 def insert_all(rows: Sequence[Model], key: str = "") -> dict[Any, Any]:
@@ -44,23 +87,103 @@ def insert_all(rows: Sequence[Model], key: str = "") -> dict[Any, Any]:
         return {k: v for part in parts for k, v in insert_all(part, key).items()}
     # The connection itself: the proxy would be asked who it stands for at every value.
     connection = connections[DEFAULT_DB_ALIAS]
-    head, fields = insert_parts(type(rows[0]), connection.vendor)
-    values = [
-        field.get_db_prep_save(getattr(row, field.attname), connection)
-        for row in rows
-        for field in fields
-    ]
-    sql = head + places(len(rows), len(fields))
-    if key:
-        sql += f" ON CONFLICT DO NOTHING RETURNING {key}, {rows[0]._meta.pk.column}"
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
+    model = type(rows[0])
+    sql, values = insert_sql(model, connection.vendor, len(rows), key), values_of(rows, connection)
+    with connection.wrap_database_errors:
+        cursor = execute_raw(connection, sql, values)
         return dict(cursor.fetchall()) if key else {}
 
 
-def places(rows: int, columns: int) -> str:
+def values_of(rows: Sequence[Model], connection: Any) -> list[Any]:
+    """The values of new rows, one row after the other, as the driver takes them.
+
+    Most are plain text or numbers, or empty JSON. Asking Django's fields for these as well takes
+    0.35 ms for a job, its message and an event; this takes 0.07.
+    """
+    values: list[Any] = []
+    for row in rows:
+        attributes = row.__dict__
+        for column in columns_of(type(row)):
+            value = attributes[column.name]
+            if value is not None and type(value) is not column.plain:
+                value = column.prepare(value, connection)
+            values.append(value)
+    return values
+
+
+def rows_for_update[M: Model](model: type[M], keys: Sequence[Any]) -> dict[Any, M]:
+    """Read rows by their primary keys, {key: instance}; nobody else may change them before the
+    end of the transaction.
+
+    For one job, `select_for_update().in_bulk(…)` takes 0.65 ms, nearly all of it for the SQL; this
+    takes 0.08.
+    """
+    if not keys:
+        return {}
+    connection = connections[DEFAULT_DB_ALIAS]
+    names, converters = readers(model, connection.vendor)
+    found = {}
+    with connection.wrap_database_errors:
+        cursor = execute_raw(connection, select_sql(model, connection.vendor, len(keys)), keys)
+        for row in cursor.fetchall():
+            values = list(row)
+            for place, column, convert in converters:
+                if (value := values[place]) is not None:
+                    empty = EMPTY.get(value)
+                    values[place] = empty() if empty else convert(value, column, connection)
+            instance = model.from_db(DEFAULT_DB_ALIAS, names, values)
+            found[instance.pk] = instance
+    return found
+
+
+@functools.lru_cache
+def select_sql(model: type[Model], vendor: str, rows: int) -> str:
+    """The SELECT of so many rows, in the driver's own form."""
+    meta, quote = model._meta, connection.ops.quote_name
+    names = ", ".join(quote(str(field.column)) for field in meta.concrete_fields)
+    key = quote(str(meta.pk.column))
+    keys = places(1, rows, "%s" if vendor == "postgresql" else "?")
+    lock = " FOR UPDATE" if vendor == "postgresql" else ""  # on SQLite, every writer has the lock
+    return f"SELECT {names} FROM {quote(meta.db_table)} WHERE {key} IN {keys} ORDER BY {key}{lock}"
+
+
+@functools.cache
+def readers(model: type[Model], vendor: str) -> tuple[list[str], list[tuple[int, Any, Any]]]:
+    """A model's attributes in the order of its columns, and Django's converters of their values.
+
+    Those are of JSON, moments and binary data only.
+    """
+    fields, connection = model._meta.concrete_fields, connections[DEFAULT_DB_ALIAS]
+    converters = []
+    for place, field in enumerate(fields):
+        column = field.cached_col
+        own = [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
+        converters += [(place, column, convert) for convert in own]
+    return [field.attname for field in fields], converters
+
+
+@functools.cache
+def empty_json(field: "Field[Any, Any]", kind: type) -> Any:
+    """An empty object or list as a field saves it."""
+    return field.get_db_prep_save(kind(), connections[DEFAULT_DB_ALIAS])
+
+
+def execute_raw(connection: Any, sql: str, values: Sequence[Any]) -> Any:
+    """Execute SQL in the driver's own form; return the driver's cursor.
+
+    On SQLite, Django's cursor takes 0.03 ms more for each statement.
+    """
+    if connection.vendor == "sqlite":
+        connection.ensure_connection()
+        return connection.connection.execute(sql, values)
+    cursor = connection.cursor().cursor
+    cursor.execute(sql, values)
+    return cursor
+
+
+def places(rows: int, columns: int, place: str = "%s") -> str:
     """`(%s, %s), (%s, %s)` for two rows of two columns."""
-    row = "(" + ", ".join(["%s"] * columns) + ")"
+    row = "(" + ", ".join([place] * columns) + ")"
     return ", ".join([row] * rows)
 
 
@@ -115,39 +238,41 @@ def update_alike(model: type[Model], changes: Sequence[Change]) -> list[bool]:
     """Do it for pairs that name the same fields, in one round trip on PostgreSQL."""
     connection = connections[DEFAULT_DB_ALIAS]
     conditions, values = changes[0]
-    sql, fields = update_parts(model, connection.vendor, tuple(conditions), tuple(values))
+    sql, columns = update_parts(model, connection.vendor, tuple(conditions), tuple(values))
     rows = [
         [
-            field.get_db_prep_save(value, connection)
-            for field, value in zip(fields, (*new.values(), *old.values()), strict=True)
+            value
+            if value is None or type(value) is column.plain
+            else column.prepare(value, connection)
+            for column, value in zip(columns, (*new.values(), *old.values()), strict=True)
         ]
         for old, new in changes
     ]
-    with connection.cursor() as wrapper, connection.wrap_database_errors:
-        cursor: Any = wrapper.cursor
+    with connection.wrap_database_errors:
         if connection.vendor == "postgresql":
+            cursor: Any = connection.cursor().cursor
             cursor.executemany(sql, rows, returning=True)  # all in one round trip
             counts = [cursor.rowcount]
             while cursor.nextset():
                 counts.append(cursor.rowcount)
         else:
-            counts = [sqlite3.Cursor.execute(cursor, sql, row).rowcount for row in rows]
+            counts = [execute_raw(connection, sql, row).rowcount for row in rows]
     return [count == 1 for count in counts]
 
 
 @functools.cache
 def update_parts(
     model: type[Model], vendor: str, conditions: tuple[str, ...], values: tuple[str, ...]
-) -> tuple[str, list["Field[Any, Any]"]]:
-    """The UPDATE of some fields of a row, and the fields that fill its places in order."""
+) -> tuple[str, list[Column]]:
+    """The UPDATE of some fields of a row, and the columns that fill its places in order."""
     meta, quote = model._meta, connection.ops.quote_name
     by_name = {field.name: field for field in meta.concrete_fields}
-    fields = [by_name[name] for name in (*values, *conditions)]
+    columns = [Column.of(by_name[name]) for name in (*values, *conditions)]
     place = "%s" if vendor == "postgresql" else "?"
-    columns = [f"{quote(str(field.column))} = {place}" for field in fields]
-    setting, fulfilling = columns[: len(values)], columns[len(values) :]
+    pairs = [f"{quote(str(column.field.column))} = {place}" for column in columns]
+    setting, fulfilling = pairs[: len(values)], pairs[len(values) :]
     sql = f"UPDATE {quote(meta.db_table)} SET {', '.join(setting)} WHERE {' AND '.join(fulfilling)}"
-    return sql, fields
+    return sql, columns
 
 
 def one_by_one(write: Any) -> Any:

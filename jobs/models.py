@@ -15,7 +15,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from groupcommit.statements import insert_all, update_each
+from groupcommit.statements import insert_all, rows_for_update, update_each
 
 # A running attempt renews its lease while it works. One that has not done so for this long
 # is presumed dead, and the next attempt takes over.
@@ -292,7 +292,7 @@ def store_jobs(jobs: list[Job]) -> list[bool]:
 
 def locked_jobs(ids: Iterable[str]) -> dict[str, Job]:
     """Read jobs that nobody else can move before this transaction ends."""
-    return Job.objects.select_for_update().order_by("id").in_bulk(list(ids))
+    return rows_for_update(Job, list(dict.fromkeys(ids)))
 
 
 def save_transitions(transitions: Sequence[Transition | None]) -> list[bool]:

@@ -195,5 +195,6 @@ class Message(models.Model):
         """Make a message from its columns' values as the database returns them."""
         values = list(row)
         for number in cls.json_columns():
-            values[number] = json.loads(values[number])
+            text = values[number]
+            values[number] = {} if text == "{}" else json.loads(text)
         return cls.from_db(DEFAULT_DB_ALIAS, cls.columns(), values)

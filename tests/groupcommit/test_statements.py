@@ -2,16 +2,21 @@
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
-from broker.models import Message, Pulse
+from broker.models import Message, Pulse, State
 from groupcommit.statements import (
     insert_all,
     one_by_one,
     places,
+    rows_for_update,
     update_all,
     update_each,
     update_returning,
 )
+from jobs.interface import new_job
+from jobs.models import Job
+from jobs.tasks import long_task
 from tests.broker.messages import new_message
 
 RAISE = (
@@ -32,15 +37,48 @@ def test_rows_are_stored_with_their_values(db):
     assert (stored.message_id, stored.timeout_seconds) == (message.message_id, None)
 
 
-def test_many_rows_are_one_statement(db, django_assert_num_queries):
-    with django_assert_num_queries(1):
-        insert_all(pulses(*"abcdefghij"))
+def test_many_rows_are_one_statement(transactional_db):
+    insert_all(pulses(*"abcdefghij"))
     assert Pulse.objects.count() == 10
+    with pytest.raises(IntegrityError):
+        insert_all(pulses(*"klma"))
+    assert Pulse.objects.count() == 10  # outside of a transaction, none of the four
 
 
-def test_no_rows_are_no_statement(db, django_assert_num_queries):
-    with django_assert_num_queries(0):
-        assert insert_all([]) == {}
+def test_no_rows_are_no_statement(transactional_db):
+    assert insert_all([]) == {}
+
+
+def test_plain_and_other_values_are_stored_alike(db):
+    values = {"header": {"X": ["ü"]}, "redacted": [], "flow_control": {}, "retried": True}
+    message = new_message(state=State.RETRY, url="http://a.test/", due_at=None, **values)
+    insert_all([message])
+    stored = Message.objects.get()
+    assert (stored.state, stored.url, stored.due_at) == ("RETRY", "http://a.test/", None)
+    assert {name: getattr(stored, name) for name in values} == values
+
+
+def test_rows_for_update_are_those_that_django_reads(transactional_db):
+    header = {"X": ["ü"], "{}": []}
+    messages = [new_message(header=header, body=b"\x00", retried=3), new_message()]
+    stored = insert_all(messages, key="message_id")
+    keys = [*stored.values(), 999_999]
+    with transaction.atomic():
+        found = rows_for_update(Message, keys)
+    assert found == Message.objects.in_bulk(keys)
+    for key, message in Message.objects.in_bulk(keys).items():
+        for field in Message._meta.concrete_fields:
+            assert getattr(found[key], field.attname) == getattr(message, field.attname)
+    assert rows_for_update(Message, []) == {}
+
+
+def test_moments_and_json_are_read_as_django_reads_them(db):
+    job = new_job(long_task, ["a"], {}, return_value=0, finished_at=timezone.now())
+    insert_all([job])
+    found, stored = rows_for_update(Job, [job.id])[job.id], Job.objects.get()
+    for field in Job._meta.concrete_fields:
+        assert getattr(found, field.attname) == getattr(stored, field.attname)
+    assert (found.finished_at, found.args, found.log) == (job.finished_at, ["a"], [])
 
 
 def test_keys_of_stored_rows_are_answered(db):
