@@ -75,6 +75,7 @@ class Pending(NamedTuple):
     patience: float
     loop: asyncio.AbstractEventLoop | None
     future: Any
+    flush: bool = True
 
 
 class Writer:
@@ -96,18 +97,22 @@ class Writer:
         self.put(Pending(write, argument, 0, None, future))
         return future
 
-    async def write[A, R](self, write: Write[A, R], argument: A, patience: float = 0) -> R:
+    async def write[A, R](
+        self, write: Write[A, R], argument: A, patience: float = 0, flush: bool = True
+    ) -> R:
         """Wait for a write without holding a thread.
 
         A write with `patience` lets others gather for so many seconds, or until one without
-        patience is queued. Cancelling the caller does not undo a queued write.
+        patience is queued. Without `flush`, a power cut may undo it, and what is written after it
+        and not flushed either; see `write_transaction`. Cancelling the caller does not undo a
+        queued write.
 
         NoAnswer after 4 s in a process that answers requests. A write that has not begun by
         then never will; one that is under way may still be committed.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        self.put(Pending(write, argument, patience, loop, future))
+        self.put(Pending(write, argument, patience, loop, future, flush))
         if not outages.is_limited():
             return await future
         timer = loop.call_later(outages.ANSWER_SECONDS, expire, future)
@@ -178,7 +183,7 @@ def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
     answers: list[tuple[Pending, Any]] = []
     used = None
     try:
-        with write_transaction():
+        with write_transaction(flush=any(pending.flush for pending in batch)):
             used = connections[DEFAULT_DB_ALIAS].connection
             answers = run_writes(batch)
     except Exception as error:

@@ -191,9 +191,9 @@ async def announce(signal: Signal, result: JobResult) -> None:
         signal.send(sender, task_result=result)
 
 
-async def save(transition: Transition, patience: float = 0) -> None:
+async def save(transition: Transition, patience: float = 0, flush: bool = True) -> None:
     """Write a transition of a job that this attempt holds; LeaseLost if it does not any more."""
-    if not await writer.write(save_transitions, transition, patience):
+    if not await writer.write(save_transitions, transition, patience, flush):
         raise LeaseLost
 
 

@@ -85,28 +85,28 @@ async def work_on(task: JobTask, delivery: Delivery) -> JsonResponse:
     message_id, attempt = delivery.message_id, delivery.retried + 1
     seen, now = delivery.received, timezone.now()
     arrival = Arrival(job_id, message_id, attempt, task.module_path, WORKER, now, seen)
-    job = await writer.write(claim_jobs, arrival)
+    job = await writer.write(claim_jobs, arrival, flush=delivery.flush)
     log = belongs_to(job=job_id, message_id=message_id, attempt=attempt)
     if isinstance(job, Refusal):
         logger.info("nothing to do", extra=log | {"reason": job.reason})
         return refused(job)
     logger.info("started", extra=log | {"task": task.name, "steps_done": job.steps_done})
-    return await run(task, job, delivery.retried, log)
+    return await run(task, job, delivery, log)
 
 
-async def run(task: JobTask, job: Job, retried: int, log: dict[str, Any]) -> JsonResponse:
+async def run(task: JobTask, job: Job, delivery: Delivery, log: dict[str, Any]) -> JsonResponse:
     """Make one attempt at a claimed job. However it ends, the job's row says how it goes on."""
     lease = asyncio.create_task(keep_lease(job))
     try:
         result = JobResult.of(job, task.as_enqueued(job))
         await announce(task_started, result)
         value = await call(task, result)
-        await save(job.succeed(normalize_json(value), timezone.now()))
+        await save(job.succeed(normalize_json(value), timezone.now()), flush=delivery.flush)
     except asyncio.CancelledError:
-        cut_off(job, retried, log)
+        cut_off(job, delivery.retried, log)
         raise
     except (Exception, SystemExit) as error:  # whatever a task raises
-        return await attempt_failed(task, job, error, retried, log)
+        return await attempt_failed(task, job, error, delivery.retried, log)
     finally:
         lease.cancel()
     logger.info("succeeded", extra=log)

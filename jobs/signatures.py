@@ -46,6 +46,7 @@ class Delivery(NamedTuple):
     message_id: str
     retried: int
     received: dict[str, Any]  # what a page may show of the request: {headers, claims}
+    flush: bool = True  # False if the queue, in this process, flushes what is written here
 
 
 type View = Callable[..., Coroutine[Any, Any, HttpResponse]]
@@ -122,7 +123,8 @@ def signed(view: View) -> View:
             return JsonResponse({"error": shown}, status=403)
         message_id = request.headers.get("Upstash-Message-Id", "")[:128]
         retried = count(request.headers.get("Upstash-Retried", ""))
-        delivery = Delivery(body, message_id, retried, shown_request(request, claims))
+        received, flush = shown_request(request, claims), not hasattr(request, "from_own_queue")
+        delivery = Delivery(body, message_id, retried, received, flush)
         return await view(request, delivery, **captured)
 
     return wrapper

@@ -99,3 +99,26 @@ def test_other_statements_wait_for_the_lock_as_ever_afterwards(release):
     with connection.cursor() as cursor:
         assert cursor.execute("PRAGMA busy_timeout").fetchone() == (20_000,)
         assert not transaction.get_connection().in_atomic_block
+
+
+@sqlite_only
+def test_only_a_commit_without_flush_does_not_wait_for_the_disk():
+    """As SQLite's setting says, during the transaction and after it."""
+
+    def synchronous() -> int:
+        with connection.cursor() as cursor:
+            return cursor.execute("PRAGMA synchronous").fetchone()[0]
+
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA synchronous = FULL")
+    normal, full = 1, 2
+    with write_transaction():
+        assert synchronous() == full
+    with write_transaction(flush=False):
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+        assert synchronous() == normal
+    assert synchronous() == full
+    with pytest.raises(ZeroDivisionError), write_transaction(flush=False):
+        1 / 0  # noqa: B018
+    assert synchronous() == full
+    assert Pulse.objects.exists()

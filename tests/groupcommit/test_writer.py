@@ -61,11 +61,16 @@ def pulses() -> Pulses:
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
     """Keeps the writer busy until it is set."""
+    release = hold_writer()
+    yield release
+    release.set()
+
+
+def hold_writer() -> threading.Event:
     busy, release = threading.Event(), threading.Event()
     writer.submit(be_busy, (busy, release))
     assert busy.wait(5)
-    yield release
-    release.set()
+    return release
 
 
 def stored() -> set[str]:
@@ -190,6 +195,23 @@ def test_caller_whose_loop_has_ended_does_no_harm(pulses, release):
     release.set()
     assert writer.submit(pulses, "b").result(5) == "B"
     assert stored() == {"a", "b"}
+
+
+@one_by_one
+def synchronous(_: object) -> int:
+    with connection.cursor() as cursor:
+        return cursor.execute("PRAGMA synchronous").fetchone()[0]
+
+
+@pytest.mark.skipif(ON_POSTGRESQL, reason="PostgreSQL flushes each commit")
+async def test_batch_is_flushed_if_one_of_its_writes_is_to_be():
+    normal, full = 1, 2
+    assert await writer.write(synchronous, None, flush=False) == normal
+    release = hold_writer()
+    both = asyncio.gather(writer.write(synchronous, 1, flush=False), writer.write(synchronous, 2))
+    await queued()
+    release.set()
+    assert await both == [full, full]
 
 
 async def test_patient_writes_gather(pulses):
