@@ -6,7 +6,7 @@ as messages of their own (callbacks.py), and its lanes are marked due, as there 
 """
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from broker import callbacks, lanes
 from broker.delivery import Outcome
@@ -45,8 +45,8 @@ class Settlement(NamedTuple):
 
 
 @lanes.locked_for(lambda settlement: [settlement.message])
-def settle_all(settlements: list[Settlement]) -> list[bool]:
-    """Write down what became of attempts; return False where the claim had been lost."""
+def settle_all(settlements: list[Settlement]) -> list[State | None]:
+    """Write down what became of attempts; return new states, None where the claim had been lost."""
     next_states = [settlement.next_state() for settlement in settlements]
     moved = move(settlements, next_states)
     settled = [settlement for settlement in settlements if settlement.message.pk in moved]
@@ -67,7 +67,24 @@ def settle_all(settlements: list[Settlement]) -> list[bool]:
     laned = [done.message for done in settled if done.message.has_lane]
     if laned:
         lanes.mark_due(laned, settlements[-1].now)
-    return [settlement.message.pk in moved for settlement in settlements]
+    return [moved.get(settlement.message.pk) for settlement in settlements]
+
+
+def log_attempt(settlement: Settlement, state: State) -> None:
+    """Log what became of a message by an attempt that has been written down."""
+    message, outcome, now, _ = settlement
+    extra: dict[str, Any] = {"message_id": message.message_id, "attempt": message.retried + 1}
+    if state == State.DELIVERED:
+        logger.info("message delivered", extra=extra | {"status": outcome.status})
+        return
+    extra["error"] = outcome.error
+    if state == State.RETRY:
+        due_at = settlement.next_state()[1]
+        logger.warning("message will be retried", extra=extra | {"in_ms": due_at - now})
+    elif state == State.CANCELED:
+        logger.warning("message cancelled", extra=extra)
+    else:
+        logger.warning("message failed", extra=extra)
 
 
 def move(settlements: list[Settlement], next_states: list[tuple[State, int]]) -> dict[int, State]:
@@ -109,7 +126,7 @@ def events_of(settlement: Settlement, state: State, due_at: int) -> list[Event]:
     message, outcome, now, given_up = settlement
     line = Event(
         account=message.account,
-        message=message,
+        message_id=message.pk,
         state=State.DELIVERED if outcome.accepted and not given_up else State.ERROR,
         time=now,
         error=outcome.error,
@@ -117,21 +134,13 @@ def events_of(settlement: Settlement, state: State, due_at: int) -> list[Event]:
         response_header=outcome.header,
         response_body=outcome.body,
     )
-    log = {"message_id": message.message_id, "attempt": message.retried + 1}
     if state == State.DELIVERED:
-        logger.info("message delivered", extra=log | {"status": outcome.status})
         return [line]
-    log["error"] = outcome.error
-    next_line = Event(account=message.account, message=message, state=state, time=now)
+    next_line = Event(account=message.account, message_id=message.pk, state=state, time=now)
     if state == State.RETRY:
-        logger.warning("message will be retried", extra=log | {"in_ms": due_at - now})
         next_line.next_delivery_time = due_at
-        return [line, next_line]
-    next_line.error = outcome.error
-    if state == State.CANCELED:
-        logger.warning("message cancelled", extra=log)
     else:
-        logger.warning("message failed", extra=log)
+        next_line.error = outcome.error
     return [line, next_line]
 
 

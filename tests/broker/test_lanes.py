@@ -49,7 +49,7 @@ def names(messages: list[Message]) -> list[str]:
 
 
 def finish(message: Message, outcome: Outcome = OK, now: int = NOW) -> None:
-    assert settle_all([Settlement(message, outcome, now)]) == [True]
+    assert None not in settle_all([Settlement(message, outcome, now)])
 
 
 def drain(now: int = NOW) -> list[str]:

@@ -76,7 +76,7 @@ def test_settlements_are_answered_in_their_order():
     stale = Message.objects.get(pk=second.pk)
     settle(second, OK)
     settlements = [Settlement(message, OK, NOW) for message in (third, stale, first)]
-    assert settle_all(settlements) == [True, False, True]
+    assert settle_all(settlements) == [State.DELIVERED, None, State.DELIVERED]
 
 
 @pytest.mark.parametrize(("outcome", "state"), [(OK, "DELIVERED"), (ERROR, "CANCELED")])
