@@ -6,8 +6,10 @@ headers of a response are stored by `response_header`, up to a size.
 """
 
 import re
+from collections.abc import Iterable
+from functools import lru_cache
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 # Set by delivery itself, or meant for one connection only (RFC 9110, 7.6.1): a publisher's header
 # of such a name is not passed on.
@@ -29,6 +31,7 @@ TO_PRIVATE = {SURROGATES + byte: PRIVATE + byte for byte in range(128, 256)}
 PRIVATE_CHARACTER = re.compile(rb"\xf4\x8f[\xba\xbb][\x80-\xbf]")  # U+10FE80 to U+10FEFF
 
 
+@lru_cache(1000)
 def canonical(name: str) -> str:
     """Return a header's name in MIME's case: `X-A` for `x-a`."""
     return "-".join(part.capitalize() for part in name.split("-"))
@@ -60,7 +63,7 @@ def request_headers(header: dict[str, list[str]]) -> CIMultiDict[str]:
     )
 
 
-def response_header(headers: CIMultiDictProxy[str]) -> dict[str, list[str]]:
+def response_header(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return a response's headers as {canonical name: [value, …]}, as many as fit in 16 KiB.
 
     One that does not fit is left out; later ones may still fit. Bytes that are not UTF-8
@@ -68,7 +71,7 @@ def response_header(headers: CIMultiDictProxy[str]) -> dict[str, list[str]]:
     """
     lists: dict[str, list[str]] = {}
     room = LARGEST_HEADER
-    for name, value in headers.items():
+    for name, value in headers:
         text, size = value, len(name) + len(value)
         if not value.isascii():
             text = value.encode(errors="surrogateescape").decode(errors="replace")

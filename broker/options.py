@@ -282,7 +282,7 @@ def check_callback(name: str, url: str, options: Options, now: int) -> None:
     if {"upstash-delay", "upstash-not-before"} & options.keys():
         raise Rejected(f"{name}: a callback cannot be delayed")
     try:
-        read_fields(url, options, now)
+        _ = read_fields(url, options, now) if options else checked_url(url)
     except Rejected as error:
         raise Rejected(f"{name}: {error}") from error
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from broker.clock import DAY_MS
 
@@ -99,6 +100,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., float]]] = {
 TOKEN = re.compile(r"\s*(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|[A-Za-z]+|[-+*/(),])")
 
 
+@lru_cache
 def evaluate(expression: str, retried: int) -> float:
     """Return the value of a retry delay expression in ms; NaN where it has none (1/0).
 

@@ -37,8 +37,9 @@ class EmbeddedQueue(JobBackend):
     resources = EmbeddedResources()
 
     def publish(self, job: Job, task: JobTask) -> JobResult:
+        publication = self.publication(job, task)  # before the database is locked
         with write_transaction():
-            (saved,) = store_publications([self.publication(job, task)])
+            (saved,) = store_publications([publication])
         if not saved:
             job.refresh_from_db()
             return JobResult.of(job, task)

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from broker.headers import (
     LARGEST_HEADER,
@@ -16,7 +15,7 @@ from broker.headers import (
 
 
 def answered(*pairs: tuple[str, str]) -> dict[str, list[str]]:
-    return response_header(CIMultiDictProxy(CIMultiDict(pairs)))
+    return response_header(pairs)
 
 
 def test_canonical_names_are_those_of_mime():

@@ -229,3 +229,28 @@ def test_dispatchers_are_woken_once_the_message_is_there(transactional_db):
     publish(new_message())
     wakeup.unlisten(listener)
     assert seen == [1]
+
+
+def test_messages_of_the_same_options_share_nothing():
+    headers = {"Upstash-Forward-X": "1", "Upstash-Redact-Fields": "body"}
+    first, second = (read_message(URL, headers, b"") for _ in range(2))
+    first.header["X"] = ["2"]
+    first.redacted.append("header")
+    assert (second.header["X"], second.redacted) == (["1"], ["body"])
+    assert first.message_id != second.message_id
+
+
+def test_delay_counts_from_each_publish(monkeypatch):
+    moments = iter([1_000, 1_000, 5_000])
+    monkeypatch.setattr("broker.publishing.now_ms", lambda: next(moments))
+    headers = {"Upstash-Delay": "60s", "Upstash-Label": "of-this-test"}
+    due = [read_message(URL, headers, b"").due_at for _ in range(2)]
+    assert due == [61_000, 65_000]
+
+
+def test_settings_of_the_moment_limit_the_same_options(settings):
+    headers = {"Upstash-Retries": "7"}
+    assert read_message(URL, headers, b"").max_retries == 7
+    settings.BROKER_RETRIES = 5
+    with pytest.raises(Rejected):
+        read_message(URL, headers, b"")
