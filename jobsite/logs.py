@@ -12,6 +12,10 @@ from typing import Any, override
 
 from logfields import log_fields
 
+# No line names the process or the task that wrote it, so do not find out.
+# https://docs.python.org/3/howto/logging.html#optimization
+logging.logMultiprocessing = False
+logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # since 3.12
 # What every record has. Everything else was passed as `extra` and is written as a field.
 STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request"}
 

@@ -1,4 +1,4 @@
-"""The tutorial's other examples: one module, one page and one endpoint each."""
+"""The pages of the tutorial's other examples; their endpoints are in api_urls.py."""
 
 from django.urls import path, re_path
 
@@ -17,10 +17,8 @@ from recipes.how_it_works import HowItWorks
 urlpatterns = [
     path("email", mailing.email, name="email"),
     path("email/<slug:job_id>/changes", mailing.email_changes, name="email_changes"),
-    path("api/start-email-job", mailing.start_email_job, name="start_email_job"),
     path("image", uploading.image, name="image"),
     path("image/<slug:job_id>/changes", uploading.image_changes, name="image_changes"),
-    path("api/upload-image", uploading.upload_image, name="upload_image"),
     path("images/<slug:image_id>/<slug:kind>", uploading.picture, name="picture"),
     path("lab/start", lab.start_with_failure, name="start_with_failure"),
     path("lab/target/<slug:scenario>", lab.target_in_trouble, name="lab_target"),
@@ -44,7 +42,6 @@ urlpatterns = [
     path("callback", callbacks.callback, name="callback"),
     path("callback/changes", callbacks.callback_changes, name="callback_changes"),
     path("callback/start", callbacks.start_with_callback, name="start_with_callback"),
-    path("api/callback", callbacks.receive_callback, name="receive_callback"),
     path("url-group", url_groups.url_group, name="url_group"),
     path("url-group/changes", url_groups.url_group_changes, name="url_group_changes"),
     path("url-group/start", url_groups.start_order, name="start_order"),
