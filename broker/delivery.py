@@ -33,6 +33,11 @@ class Outcome(NamedTuple):
     body: bytes
     error: str
 
+    @classmethod
+    def answered(cls, status: int, header: dict[str, list[str]], body: bytes) -> "Outcome":
+        """There was a response."""
+        return cls(status, header, body, "" if 200 <= status <= 299 else f"HTTP {status}")
+
     @property
     def accepted(self) -> bool:
         return 200 <= self.status <= 299
@@ -48,8 +53,7 @@ async def deliver(session: "aiohttp.ClientSession", message: Message, key: str) 
     """Make one attempt to deliver a message; never raise for what the destination does."""
     from broker import connections  # here: aiohttp takes 0.12 s, and a site that starts can wait
 
-    longest: float = settings.BROKER_TIMEOUT_SECONDS
-    seconds = min(message.timeout_seconds or longest, longest)
+    seconds = longest_seconds(message)
     body = bytes(message.body)
     try:
         url, authorization = connections.requested(message.url)
@@ -66,16 +70,25 @@ async def deliver(session: "aiohttp.ClientSession", message: Message, key: str) 
                 allow_redirects=False,
             ) as response,
         ):
-            return Outcome(
-                status=response.status,
-                header=response_header(response.headers),
-                body=await connections.read_up_to(response, settings.BROKER_RESPONSE_BYTES),
-                error="" if 200 <= response.status <= 299 else f"HTTP {response.status}",
+            return Outcome.answered(
+                response.status,
+                response_header(response.headers.items()),
+                await connections.read_up_to(response, settings.BROKER_RESPONSE_BYTES),
             )
     except TimeoutError:
-        return Outcome(0, {}, b"", f"no answer within {seconds} s")
+        return no_answer_within(seconds)
     except connections.FAILURES as error:
         return Outcome(0, {}, b"", connections.reason(error))
+
+
+def longest_seconds(message: Message) -> float:
+    """Return how long an attempt may take, in seconds."""
+    longest: float = settings.BROKER_TIMEOUT_SECONDS
+    return min(message.timeout_seconds or longest, longest)
+
+
+def no_answer_within(seconds: float) -> Outcome:
+    return Outcome(0, {}, b"", f"no answer within {seconds} s")
 
 
 def headers_for(message: Message, key: str) -> CIMultiDict[str]:

@@ -104,6 +104,7 @@ class Site:
                 "ALLOWED_HOSTS": "",
                 "DATABASE_URL": database_url or f"sqlite:///{folder / 'site.sqlite3'}",
                 "DEBUG": "0",
+                "DELIVER_IN_PROCESS": "1",
                 "DJANGO_SETTINGS_MODULE": "jobsite.settings",
                 "LOG_FORMAT": "",
                 "METRICS_TOKEN": "",

@@ -28,6 +28,7 @@ from django.template.loader import render_to_string
 from django.urls import resolve
 
 from broker.dispatcher import Dispatcher
+from broker.own_site import OwnSite
 from broker.retention import keep_sweeping
 from groupcommit.outages import limit_waiting
 from live.reader import reader
@@ -42,7 +43,7 @@ BODY_SECONDS, LEAST_BYTES_A_SECOND = 20.0, 10_000
 # What the first page does without, and the first click or message needs: aiohttp, `limits` and,
 # with hosted QStash, `requests`. They are imported in a thread, so much after the start: at once,
 # they would take 0.05 s from a page that somebody waits for.
-LATER_SECONDS = 1.0
+LATER_SECONDS = 0.5
 LATER = ["broker.connections"]
 if apps.is_installed("jobs"):
     LATER += ["operations.counting", *(["jobs.hosted_resources"] if settings.QSTASH_TOKEN else [])]
@@ -106,7 +107,7 @@ class Site(ASGIHandler):
         loop = asyncio.get_running_loop()
         loop.call_later(LATER_SECONDS, loop.run_in_executor, None, import_later)
         if settings.RUN_DISPATCHER:
-            self.dispatcher = Dispatcher()
+            self.dispatcher = Dispatcher(own_site=self.own_site())
             self.dispatcher.start()
         if settings.QSTASH_TOKEN and apps.is_installed("jobs"):
             from jobs.unsent import keep_publishing_unsent
@@ -120,6 +121,12 @@ class Site(ASGIHandler):
         if self.dispatcher:
             await self.dispatcher.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+    def own_site(self) -> OwnSite | None:
+        """This site as a destination that needs no socket, if it knows its own URL."""
+        if settings.PUBLIC_URL and settings.DELIVER_IN_PROCESS:
+            return OwnSite(self, settings.PUBLIC_URL)
+        return None
 
     def drain(self) -> None:
         """Claim no more messages, end all streams: the server has been told to stop.

@@ -243,6 +243,8 @@ BROKER_REFUSE_PRIVATE_ADDRESSES = flag("BROKER_REFUSE_PRIVATE_ADDRESSES")
 BROKER_CANCEL_COUNTS = flag("BROKER_CANCEL_COUNTS")
 # RUN_DISPATCHER=0 where `manage.py run_dispatcher` runs in a process of its own.
 RUN_DISPATCHER = flag("RUN_DISPATCHER", default=True) and not QSTASH_TOKEN
+# 0: also messages to this very site go out, to PUBLIC_URL and through every proxy.
+DELIVER_IN_PROCESS = flag("DELIVER_IN_PROCESS", default=True)
 
 # The queue's pages: open in development, else for whoever knows this password; without one, off.
 CONSOLE_PASSWORD = env.get("CONSOLE_PASSWORD", "").strip()

@@ -21,6 +21,8 @@ from harness.waiting import eventually
 
 EXPECTED = [str(number) for number in range(1, 11)]
 DATABASES = ["sqlite", "postgresql"]
+# Whether a web process delivers to itself without a socket.
+IN_PROCESS = ["1", "0"]
 
 
 class House(NamedTuple):
@@ -97,19 +99,21 @@ def test_message_of_a_killed_dispatcher_is_settled_by_another(served):
     assert served.sent(visitor).total() == 10
 
 
+@pytest.mark.parametrize("in_process", IN_PROCESS)
 @pytest.mark.parametrize("house", DATABASES, indirect=True)
-def test_everything_killed_at_once_goes_on_after_a_restart(house):
-    web = house.site.start_web(RUN_DISPATCHER="1")
+def test_everything_killed_at_once_goes_on_after_a_restart(house, in_process):
+    web = house.site.start_web(RUN_DISPATCHER="1", DELIVER_IN_PROCESS=in_process)
     visitor = house.site.click()
     eventually(lambda: len(house.sink.requests) >= 3)
     house.site.stop(web, signal.SIGKILL)
-    house.site.start_web(RUN_DISPATCHER="1")
+    house.site.start_web(RUN_DISPATCHER="1", DELIVER_IN_PROCESS=in_process)
     assert visitor.until("succeeded")["steps_done"] == 10
     assert house.sent(visitor).total() <= 11
 
 
-def test_terminated_server_lets_the_job_finish(house):
-    web = house.site.start_web(RUN_DISPATCHER="1")
+@pytest.mark.parametrize("in_process", IN_PROCESS)
+def test_terminated_server_lets_the_job_finish(house, in_process):
+    web = house.site.start_web(RUN_DISPATCHER="1", DELIVER_IN_PROCESS=in_process)
     visitor = house.site.click()
     eventually(lambda: len(house.sink.requests) >= 3)
     house.site.stop(web, signal.SIGTERM)

@@ -48,6 +48,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[st
 def watch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("watched")
     variables = {
+        "DELIVER_IN_PROCESS": "0",  # for gunicorn's access log
         "LOG_FORMAT": "json",
         "METRICS_TOKEN": TOKEN,
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
