@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from broker import delivery, wakeup
-from broker.claiming import ClaimedMessages, ClaimTerms, claim, claim_from_lanes, give_back, renew
+from broker.claiming import ClaimedMessages, ClaimTerms, claim, claim_from_lanes
 from broker.clock import now_ms
 from broker.delivery import Outcome
 from broker.doubts import Doubts, settle_doubts
 from broker.early_claims import BUSY, EarlyClaims
-from broker.models import Message, Pulse, remove_stale_pulses
+from broker.models import Message
+from broker.own_site import OwnSite
+from broker.pulses import leave, show_pulse
 from broker.retention import keep_sweeping
-from broker.settling import Settlement, settle_all
+from broker.settling import Settlement, log_attempt, settle_all
 from broker.signals import attempt_settled
 from groupcommit import outages
-from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 from logfields import log_fields
 
@@ -57,9 +58,12 @@ class Dispatcher:
     """Deliver messages on one event loop, up to BROKER_CONCURRENCY at once."""
 
     def __init__(
-        self, deliver: Deliver = delivery.deliver, clock: Callable[[], int] = now_ms
+        self,
+        deliver: Deliver = delivery.deliver,
+        clock: Callable[[], int] = now_ms,
+        own_site: OwnSite | None = None,
     ) -> None:
-        self.deliver, self.clock = deliver, clock
+        self.deliver, self.clock, self.own_site = deliver, clock, own_site
         self.name = f"{socket.gethostname()[:16]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.limit: int = settings.BROKER_CONCURRENCY
         self.lease_ms: int = settings.BROKER_LEASE_SECONDS * 1000
@@ -68,6 +72,7 @@ class Dispatcher:
         self.hosts: Counter[str] = Counter()  # how many of them go to each host
         self.doubts = Doubts()
         self.wake = asyncio.Event()
+        self.watch = wakeup.Watch(self.wake.set)
         self.stopping, self.stopping_since, self.has_left = False, 0.0, False
         self.pulsed_at = 0
         self.loop_task: asyncio.Task[None] | None = None
@@ -104,7 +109,7 @@ class Dispatcher:
         """Wake up at other processes' commits, and survive lost connections."""
         while True:
             try:
-                await wakeup.watch(self.wake.set)
+                await self.watch.run()
             except Exception as error:
                 if not outages.reported(error):
                     logger.exception("dispatcher failed to watch the database, trying again")
@@ -118,7 +123,7 @@ class Dispatcher:
             await self.pulse(now)
         claimed, next_due_at = await self.claim()
         if len(claimed) < CLAIM_AT_ONCE:
-            wait_ms = next_due_at - self.clock() if next_due_at else self.pulse_ms
+            wait_ms = next_due_at - self.claims_until() if next_due_at else self.pulse_ms
             try:
                 async with asyncio.timeout(min(max(wait_ms, 1), self.pulse_ms) / 1000):
                     await self.wake.wait()
@@ -139,8 +144,9 @@ class Dispatcher:
         if room <= 0:
             return [], None
         patience = PATIENCE_SECONDS if len(self.in_flight) > BUSY else 0
-        terms = self.terms(room)
-        claimed = await writer.write(claim, terms, patience)
+        terms = self.terms(room, self.claims_until())
+        # If a power cut undoes a claim, the message is delivered again, as it is if one ends it.
+        claimed = await writer.write(claim, terms, patience, flush=False)
         messages = self.start_deliveries(claimed)
         if (
             claimed.next_due_at is not None
@@ -152,11 +158,18 @@ class Dispatcher:
             messages += self.start_deliveries(claimed)
         return messages, claimed.next_due_at
 
-    def terms(self, room: int) -> ClaimTerms:
+    def terms(self, room: int, now: int | None = None) -> ClaimTerms:
         """What to claim now; a host that has half of the deliveries gets no more."""
         hosts = tuple(self.hosts.items())
         crowded = tuple(host for host, count in hosts if host and 2 * count >= self.limit)
-        return ClaimTerms(self.name, self.clock(), self.lease_ms, room, crowded)
+        now = self.clock() if now is None else now
+        return ClaimTerms(self.name, now, self.lease_ms, room, crowded)
+
+    def claims_until(self) -> int:
+        """Until when a message must have been due: what is not late, another dispatcher claims if
+        that is on duty (wakeup.py).
+        """
+        return self.clock() - (wakeup.LATE_MS if self.watch.is_relieved else 0)
 
     def start_deliveries(self, claimed: ClaimedMessages) -> list[Message]:
         """Start delivering what has been claimed."""
@@ -172,13 +185,9 @@ class Dispatcher:
         """Make one attempt to deliver a claimed message, and write down its outcome."""
         log_fields.set({"message_id": message.message_id})
         try:
-            if not self.session:
-                from broker.connections import open_session  # here, as in delivery.py
-
-                self.session = open_session(self.limit)
             began = time.monotonic()
             try:
-                outcome = await self.deliver(self.session, message, key)
+                outcome = await self.attempt(message, key)
             except Exception as error:
                 logger.exception("delivery failed")
                 outcome = Outcome(0, {}, b"", f"{type(error).__name__}: {error}")
@@ -192,6 +201,16 @@ class Dispatcher:
                 del self.hosts[message.host]
             self.wake.set()  # there is room again, or a next attempt to wait for
 
+    async def attempt(self, message: Message, key: str) -> Outcome:
+        """Make one attempt: without a socket if the message is for the site of this process."""
+        if self.own_site and self.own_site.has(message):
+            return await self.own_site.deliver(message, key)
+        if not self.session:
+            from broker.connections import open_session  # here, as in delivery.py
+
+            self.session = open_session(self.limit)
+        return await self.deliver(self.session, message, key)
+
     async def settle(self, message: Message, outcome: Outcome) -> Settlement:
         """Write down the outcome of an attempt, trying until the database accepts it; return that.
 
@@ -202,7 +221,8 @@ class Dispatcher:
         settlement, failures = Settlement(message, outcome, self.clock()), 0
         while True:
             try:
-                await writer.write(settle_all, settlement)
+                if state := await writer.write(settle_all, settlement):
+                    log_attempt(settlement, state)
                 return settlement
             except Exception as error:
                 if not (is_outage := outages.reported(error)):
@@ -222,7 +242,7 @@ class Dispatcher:
         count, more = 0, True
         while more:
             claimed, next_due_at = await self.claim()
-            more = bool(claimed) or (next_due_at or NEVER) <= self.clock()
+            more = bool(claimed) or (next_due_at or NEVER) <= self.claims_until()
             count += len(claimed)
             await asyncio.gather(*self.in_flight.values())
         await self.close()
@@ -259,26 +279,3 @@ class Dispatcher:
         if self.session:
             await self.session.close()
             self.session = None
-
-
-@one_by_one
-def show_pulse(pulse: tuple[str, int, int, int]) -> None:
-    """Record that a dispatcher is alive, and renew its claims."""
-    name, now, in_flight, lease_ms = pulse
-    Pulse.objects.update_or_create(
-        dispatcher=name, defaults={"seen_at": now, "in_flight": in_flight}
-    )
-    remove_stale_pulses(now)
-    if in_flight:
-        renew(name, now, lease_ms)
-
-
-@one_by_one
-def leave(dispatcher: tuple[str, int]) -> int:
-    """Give back what a dispatcher still holds, return how many messages, and delete its pulse."""
-    name, now = dispatcher
-    given_back = give_back(name, now)
-    if given_back:
-        wakeup.on_commit()
-    remove_stale_pulses(now, [name])
-    return given_back

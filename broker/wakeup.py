@@ -1,21 +1,32 @@
 """How a dispatcher learns that a message is due without asking all the time.
 
-A message has just been committed. Dispatchers of the same process are called directly;
-those of other processes notice that the database has changed: on PostgreSQL by
-LISTEN/NOTIFY, on SQLite by looking at `PRAGMA data_version`, a number in shared memory.
+A message has just been committed. Dispatchers of the same process are called directly; those of
+other processes are woken by LISTEN/NOTIFY on PostgreSQL, and by a byte in a named pipe beside the
+file on SQLite. Should that be missed, they notice soon that SQLite's file has changed.
 """
 
 import asyncio
+import contextlib
+import fcntl
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, process_time
 
 from django.db import connection, transaction
 
 from groupcommit.connections import disk
 
 CHANNEL = "broker_due"
+# How often to look at `PRAGMA data_version`, a number in shared memory that commits change. It
+# is for what nobody rang for: whoever was killed just then, or may not write to the pipe.
 # https://www.sqlite.org/pragma.html#pragma_data_version
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.1
+# What has been due for so long, also a dispatcher that is not on duty claims.
+LATE_MS = 400
+# A process that has used more than this of a core since the last look is busy.
+BUSY_SHARE = 0.9
 
 type Callback = Callable[[], None]
 type Listener = Callable[[], Callback]
@@ -40,36 +51,129 @@ def on_commit() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"NOTIFY {CHANNEL}")
+    else:
+        transaction.on_commit(ring)
     for listener in tuple(_listeners):
         transaction.on_commit(listener())
 
 
-async def watch(changed: Callback) -> None:
-    """Call `changed` after each commit of another process; runs until cancelled."""
-    if connection.vendor == "postgresql":
-        await watch_postgresql(changed)
-    else:
-        await watch_sqlite(changed)
+def pipe() -> Path:
+    """The named pipe of this database: `db.sqlite3-wake`."""
+    return Path(f"{connection.settings_dict['NAME']}-wake")
 
 
-async def watch_sqlite(changed: Callback) -> None:
-    """Look at the database's version number; this takes microseconds and no lock.
-
-    OperationalError once the disk has failed: then all connections must be opened again.
+def ring() -> None:
+    """Wake the dispatcher that is on duty, if there is one.
+    https://man7.org/linux/man-pages/man7/fifo.7.html
     """
-    failures = disk.failures
-    watching = sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)
-    try:
-        seen = None
-        while failures == disk.failures:
-            (version,) = watching.execute("PRAGMA data_version").fetchone()
-            if version != seen:
-                seen = version
-                changed()
-            await asyncio.sleep(LOOK_SECONDS)
+    with contextlib.suppress(OSError):  # nobody listens, or there are rings enough in the pipe
+        descriptor = os.open(pipe(), os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(descriptor, b"!")
+            # Linux wakes a pipe's reader on the writer's core, where it would wait for the writer.
+            # This let an idle site end a small job in 4.8 ms instead of 7.2.
+            os.sched_yield()
+        finally:
+            os.close(descriptor)
+
+
+class Watch:
+    """Wake a dispatcher when another process has committed something.
+
+    Of the dispatchers that share a file of SQLite's, one is `on_duty`: publishers wake it alone, as
+    two that race for each message only wait for each other's locks. The others take what is late.
+    One whose process needs a whole core is relieved by the next. With two web processes this
+    raised small jobs from 630 to 690 a second.
+    """
+
+    def __init__(self, changed: Callback, cpu_seconds: Callable[[], float] = process_time) -> None:
+        self.changed, self.cpu_seconds = changed, cpu_seconds
+        self.on_duty, self.is_relieved = True, False
+        self.descriptor: int | None = None
+        self.looked_at = self.used = 0.0
+
+    async def run(self) -> None:
+        """Call `changed` after each commit of another process; runs until cancelled."""
+        if connection.vendor == "postgresql":
+            await watch_postgresql(self.changed)
+        else:
+            await self.watch_sqlite()
+
+    async def watch_sqlite(self) -> None:
+        """Listen at the pipe, and look at the database's version number, which takes no lock.
+
+        OperationalError once the disk has failed: then all connections must be opened again.
+        """
+        failures = disk.failures
+        watching = sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)
+        with contextlib.closing(watching), self.at_the_pipe():
+            seen, told_at = None, 0.0
+            while failures == disk.failures:
+                self.change_duty(self.is_busy())
+                (version,) = watching.execute("PRAGMA data_version").fetchone()
+                is_time = not self.is_relieved or monotonic() - told_at > LATE_MS / 1000
+                if version != seen and is_time:
+                    seen, told_at = version, monotonic()
+                    self.changed()
+                await asyncio.sleep(LOOK_SECONDS)
         raise sqlite3.OperationalError("the disk has failed")
-    finally:
-        watching.close()
+
+    @contextlib.contextmanager
+    def at_the_pipe(self) -> Iterator[None]:
+        """Open the pipe, and close it at the end: whoever closes it is not on duty any more."""
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(pipe(), 0o600)
+            # For writing, too: else there would be an end of file when a publisher closes it.
+            self.descriptor = os.open(pipe(), os.O_RDWR | os.O_NONBLOCK)
+        except OSError:  # no pipe in this place, so there is only the looking
+            yield
+            return
+        self.on_duty = False
+        try:
+            yield
+        finally:
+            if self.on_duty:  # an event loop must not know a descriptor that is closed
+                self.leave_duty(self.descriptor)
+            os.close(self.descriptor)
+            self.descriptor, self.on_duty, self.is_relieved = None, True, False
+
+    def is_busy(self) -> bool:
+        """Whether this process has used a core nearly all the time since the last look."""
+        now, used = monotonic(), self.cpu_seconds()
+        share = (used - self.used) / max(now - self.looked_at, LOOK_SECONDS)
+        self.looked_at, self.used = now, used
+        return share > BUSY_SHARE
+
+    def change_duty(self, is_busy: bool) -> None:
+        """Take the duty if nobody has it. If busy, leave it for one look at least, and go on if
+        no other has taken it then.
+        """
+        if self.descriptor is None:
+            return
+        if self.on_duty and is_busy:
+            self.leave_duty(self.descriptor)
+        elif not self.on_duty:
+            self.take_duty(self.descriptor)
+
+    def take_duty(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another dispatcher has it
+            self.is_relieved = True
+        else:
+            asyncio.get_running_loop().add_reader(descriptor, self.on_ring, descriptor)
+            self.on_duty, self.is_relieved = True, False
+
+    def leave_duty(self, descriptor: int) -> None:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        self.on_duty = False
+
+    def on_ring(self, descriptor: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(descriptor, 4096)
+            self.changed()
 
 
 async def watch_postgresql(changed: Callback) -> None:

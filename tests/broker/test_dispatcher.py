@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 import pytest
 from django.db import ProgrammingError, connection
+from django.http import HttpRequest, HttpResponse
 
 from broker import open_files
 from broker.claiming import LOST
 from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Event, Message, Pulse, State
+from broker.own_site import OwnSite
 from broker.publishing import store
 from broker.settling import Settlement, settle_all
+from broker.wakeup import LATE_MS
 from groupcommit.writer import writer
 from tests.broker.messages import ERROR, NO_ANSWER, NOW, OK, Destination, new_message
 from tests.elsewhere import elsewhere
@@ -66,6 +69,31 @@ async def test_message_is_delivered(clock):
     message = await deliver(OK, clock=clock)
     assert (message.state, message.due_at, message.retried) == ("DELIVERED", None, 0)
     assert await log(message) == ["CREATED", "ACTIVE", "DELIVERED"]
+
+
+async def test_message_to_the_own_site_needs_no_destination(clock):
+    class Handler:
+        async def get_response_async(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse(f"{request.method} {request.path}")
+
+    own, other = "http://jobs.test/api/long-task", "http://other.test/api/long-task"
+    await published(url=own)
+    await published(url=other)
+    destination = Destination()
+    dispatcher = Dispatcher(destination, clock, OwnSite(Handler(), "http://jobs.test"))
+    assert await dispatcher.run_once() == 2
+    assert [message.url for message in destination.messages] == [other]
+    event = await Event.objects.aget(state="DELIVERED", message__url=own)
+    assert bytes(event.response_body) == b"POST /api/long-task"
+
+
+async def test_dispatcher_that_is_relieved_takes_only_what_is_late(clock):
+    await published()
+    dispatcher = Dispatcher(Destination(), clock)
+    dispatcher.watch.is_relieved = True
+    assert await dispatcher.run_once() == 0
+    clock.now = NOW + LATE_MS
+    assert await dispatcher.run_once() == 1
 
 
 async def test_round_with_nothing_due_delivers_nothing(clock):

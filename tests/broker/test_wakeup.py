@@ -1,7 +1,15 @@
 """Dispatchers are woken by commits: of their own process directly, of others by the database."""
 
 import asyncio
-from collections.abc import Iterator
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from django.db import connection, transaction
@@ -66,18 +74,33 @@ def commit() -> None:
         elsewhere(f"NOTIFY {wakeup.CHANNEL}")
 
 
+@asynccontextmanager
+async def watching(cpu_seconds: Callable[[], float] = lambda: 0.0) -> AsyncIterator["Watched"]:
+    """A watch that has taken its first look; its process uses as much CPU as it is told."""
+    noticed = asyncio.Event()
+    watch = wakeup.Watch(noticed.set, cpu_seconds)
+    running = asyncio.create_task(watch.run())
+    async with asyncio.timeout(5):
+        await noticed.wait()
+    noticed.clear()
+    try:
+        yield Watched(watch, noticed)
+    finally:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+class Watched(NamedTuple):
+    watch: wakeup.Watch
+    noticed: asyncio.Event
+
+
 @pytest.fixture
 async def changed(transactional_db):
-    """Set when the watch notices something; the first look has been taken."""
-    event = asyncio.Event()
-    watch = asyncio.create_task(wakeup.watch(event.set))
-    async with asyncio.timeout(5):
-        await event.wait()
-    event.clear()
-    yield event
-    watch.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await watch
+    """Set when the watch notices something."""
+    async with watching() as watched:
+        yield watched.noticed
 
 
 async def test_commit_of_another_process_is_noticed(changed):
@@ -90,3 +113,104 @@ async def test_nothing_is_noticed_when_nothing_happens(changed):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(3 * wakeup.LOOK_SECONDS):
             await changed.wait()
+
+
+def busy() -> Callable[[], float]:
+    """The CPU seconds of a process that needs two cores."""
+    return lambda: 2 * time.monotonic()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def file(transactional_db, tmp_path, monkeypatch) -> Path:
+    """The file of a database on SQLite, empty, beside which there may be a pipe."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL wakes all dispatchers with NOTIFY")
+    monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "db.sqlite3"))
+    sqlite3.connect(tmp_path / "db.sqlite3").close()
+    return tmp_path / "db.sqlite3"
+
+
+async def test_ring_wakes_the_one_on_duty_and_no_other(file):
+    async with watching() as first, watching() as second:
+        assert (first.watch.on_duty, second.watch.on_duty) == (True, False)
+        assert (first.watch.is_relieved, second.watch.is_relieved) == (False, True)
+        wakeup.ring()
+        async with asyncio.timeout(1):
+            await first.noticed.wait()
+        assert not second.noticed.is_set()
+
+
+async def test_pipe_is_for_its_owner_only(file):
+    async with watching():
+        assert stat.filemode(wakeup.pipe().stat().st_mode) == "prw-------"
+
+
+async def test_ring_that_nobody_hears_is_no_error(file):
+    wakeup.ring()
+    async with watching():
+        pass
+    wakeup.ring()  # the pipe is there, and nobody reads it
+
+
+async def test_rings_that_nobody_reads_do_not_block(file):
+    os.mkfifo(wakeup.pipe())
+    reader = os.open(wakeup.pipe(), os.O_RDWR | os.O_NONBLOCK)
+    for _ in range(70_000):  # more than a pipe holds
+        wakeup.ring()
+    os.close(reader)
+
+
+async def test_duty_passes_on_when_a_watch_ends(file):
+    async with AsyncExitStack() as first:
+        await first.enter_async_context(watching())
+        async with watching() as second:
+            assert not second.watch.on_duty
+            await first.aclose()
+            await until(lambda: second.watch.on_duty)
+
+
+async def test_busy_process_is_relieved(file):
+    async with watching(busy()) as first, watching() as second:
+        await until(lambda: second.watch.on_duty)
+        assert not first.watch.on_duty
+        wakeup.ring()
+        async with asyncio.timeout(1):
+            await second.noticed.wait()
+
+
+async def test_busy_process_goes_on_if_there_is_no_other(file):
+    async with watching(busy()) as alone:
+        for on_duty in (False, True, False, True):
+            await until(lambda on_duty=on_duty: alone.watch.on_duty == on_duty)
+            assert not alone.watch.is_relieved
+
+
+async def test_place_without_pipes_is_looked_at(file):
+    wakeup.pipe().mkdir()  # so there can be no pipe of this name
+    async with watching() as watched:
+        assert watched.watch.on_duty
+        with sqlite3.connect(file) as other:
+            other.execute("CREATE TABLE a (b)")
+        async with asyncio.timeout(5):
+            await watched.noticed.wait()
+        other.close()
+
+
+async def test_watch_that_is_not_on_duty_leaves_no_reader_behind(file):
+    """uvloop aborts the process for a reader of a file that has been closed."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def watch_and_end() -> None:
+        async with watching() as first, watching(busy()) as second:
+            first.watch.leave_duty(first.watch.descriptor)
+            assert not second.watch.on_duty
+        await asyncio.sleep(0.05)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(uvloop.run, watch_and_end()).result()

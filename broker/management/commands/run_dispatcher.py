@@ -11,6 +11,7 @@ from typing import Any
 import uvloop
 from django.core.management.base import BaseCommand
 
+import broker.connections  # noqa: F401  # aiohttp, now and not at the first delivery
 from broker.dispatcher import GRACE_SECONDS, Dispatcher
 from broker.open_files import allow_many
 from groupcommit.outages import limit_waiting
