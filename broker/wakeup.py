@@ -77,6 +77,20 @@ def ring() -> None:
             os.close(descriptor)
 
 
+def open_pipe() -> int:
+    """Make the pipe, if there is none, and open it. OSError if it cannot be made or locked here."""
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(pipe(), 0o600)
+    # For writing, too: else there would be an end of file when a publisher closes it.
+    descriptor = os.open(pipe(), os.O_RDWR | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 class Watch:
     """Wake a dispatcher when another process has committed something.
 
@@ -122,10 +136,7 @@ class Watch:
     def at_the_pipe(self) -> Iterator[None]:
         """Open the pipe, and close it at the end: whoever closes it is not on duty any more."""
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkfifo(pipe(), 0o600)
-            # For writing, too: else there would be an end of file when a publisher closes it.
-            self.descriptor = os.open(pipe(), os.O_RDWR | os.O_NONBLOCK)
+            self.descriptor = open_pipe()
         except OSError:  # no pipe in this place, so there is only the looking
             yield
             return

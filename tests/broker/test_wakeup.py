@@ -1,6 +1,8 @@
 """Dispatchers are woken by commits: of their own process directly, of others by the database."""
 
 import asyncio
+import errno
+import fcntl
 import os
 import sqlite3
 import stat
@@ -200,6 +202,16 @@ async def test_place_without_pipes_is_looked_at(file):
         async with asyncio.timeout(5):
             await watched.noticed.wait()
         other.close()
+
+
+async def test_system_that_cannot_lock_a_pipe_is_looked_at(file, monkeypatch):
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    async with watching() as one, watching() as other:
+        assert one.watch.on_duty and other.watch.on_duty
+        assert not one.watch.is_relieved
 
 
 async def test_watch_that_is_not_on_duty_leaves_no_reader_behind(file):
