@@ -31,6 +31,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from benchmarks.alone import add_option, refuse_beside_others
 from benchmarks.fast_sink import running_sink
 from benchmarks.figures import Figure, percentile, show_missed
+from benchmarks.startup import wait_until_started
 from harness.processes import Site, collect_static, exit_on_sigterm, site, start_process
 from harness.visitor import TOKEN
 
@@ -79,7 +80,9 @@ def running() -> Iterator[tuple[Server, str]]:
             Path(folder), LONG_TASK_TARGET_URL=sink, PYTHONWARNINGS="", WEB_CONCURRENCY="2"
         ) as installed,
     ):
-        yield Server(installed), sink
+        server = Server(installed)
+        wait_until_started(server.cpu_seconds)
+        yield server, sink
 
 
 async def start_in_process(server: Server, count: int) -> float:

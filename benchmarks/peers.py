@@ -24,11 +24,11 @@ from benchmarks.alone import add_option, refuse_beside_others
 from benchmarks.fast_sink import running_sink
 from benchmarks.figures import Figure, percentile, show_missed
 from benchmarks.peers_queues import Queue, install, running
+from benchmarks.startup import wait_until_started
 from harness.postgresql import Cluster, binaries
 from harness.processes import ROOT, collect_static, exit_on_sigterm
 
 PATIENCE_SECONDS = 600
-IDLE_SHARE = 0.05
 QUEUES = ["ours", "celery", "huey"]
 TITLES = {"ours": "ours", "celery": "Celery + Redis", "huey": "Huey + Redis", "loop": "bare loop"}
 LOSES = """\
@@ -50,21 +50,10 @@ def moment(text: str | datetime) -> float:
     return text.timestamp()
 
 
-def settle(queue: Queue) -> None:
-    """Wait until the queue's processes have started up: until they use no less CPU than before."""
-    used, last = queue.cpu_seconds(), float("inf")
-    while True:
-        time.sleep(1)
-        share, used = queue.cpu_seconds() - used, queue.cpu_seconds()
-        if share < IDLE_SHARE or share > 0.8 * last:  # Huey's workers ask Redis all the time
-            return
-        last = share
-
-
 def burst(queue: Queue, kind: str, count: int) -> tuple[float, float]:
     """Enqueue in a plain loop: seconds from the first enqueue to the last success, and of CPU."""
     queue.publish("small", 0)  # what it costs to start is not counted
-    settle(queue)
+    wait_until_started(queue.cpu_seconds)
     before, cpu = queue.succeeded()[0], queue.cpu_seconds()
     report = queue.publish(kind, count)
     expected = before + 1 + count  # one goes ahead
@@ -90,7 +79,7 @@ def measure(name: str, options: argparse.Namespace, cluster: Cluster | None) -> 
         if name == "loop":
             return bare_loop(options.long, target_url)
         with running(name, "small", cluster, target_url) as queue:
-            settle(queue)
+            wait_until_started(queue.cpu_seconds)
             times = queue.publish("small", options.idle, "--one-by-one")["ms"]
             figures |= {"p50": percentile(times, 50), "p95": percentile(times, 95)}
         with running(name, "small", cluster, target_url) as queue:
