@@ -151,7 +151,7 @@ def select_sql(model: type[Model], vendor: str, rows: int) -> str:
 def readers(model: type[Model], vendor: str) -> tuple[list[str], list[tuple[int, Any, Any]]]:
     """A model's attributes in the order of its columns, and Django's converters of their values.
 
-    Those are of JSON, moments and binary data only.
+    Plain text and numbers have none.
     """
     fields, connection = model._meta.concrete_fields, connections[DEFAULT_DB_ALIAS]
     converters = []

@@ -22,8 +22,8 @@ def write_transaction(lock_seconds: float | None = None, flush: bool = True) -> 
     allows a process that answers requests.
     https://www.sqlite.org/c3ref/busy_timeout.html
 
-    Without `flush`, SQLite's commit does not wait for the disk. It survives the end of the
-    process, but not of the machine, unless a later commit was flushed: that flushes all before it.
+    Without `flush`, SQLite's commit does not wait for the disk. It survives a killed process. It
+    survives a power cut only if a later commit was flushed, which flushes all before it.
     https://www.sqlite.org/pragma.html#pragma_synchronous
     """
     if connection.vendor != "sqlite" or connection.in_atomic_block:

@@ -1,7 +1,8 @@
 """What the doctor finds by asking the site as the world does: address, proxies, forms, signatures.
 
-No message passes here: probes.py answers these requests and does nothing. They are sent as the
-dispatcher sends messages, to PUBLIC_URL, through DNS, TLS and every proxy, and follow no redirect.
+No message passes here: probes.py answers these requests and does nothing. They are sent like a
+message that leaves its process: to PUBLIC_URL, through DNS, TLS and every proxy, and they follow no
+redirect.
 """
 
 import asyncio

@@ -222,7 +222,7 @@ async def test_watch_that_is_not_on_duty_leaves_no_reader_behind(file):
         async with watching() as first, watching(busy()) as second:
             first.watch.leave_duty(first.watch.descriptor)
             assert not second.watch.on_duty
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # uvloop only looks at its files when it waits
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(uvloop.run, watch_and_end()).result()
