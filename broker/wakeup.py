@@ -96,8 +96,8 @@ class Watch:
 
     Of the dispatchers that share an SQLite file, one is `on_duty`: publishers wake only that one,
     because two that race for each message wait for each other's locks. The others take what is
-    late. When the process of the one on duty needs a whole core, another relieves it. With two web processes this
-    raised small jobs from 630 to 690 a second.
+    late. When the process of the one on duty needs a whole core, another relieves it. With two web
+    processes this raised small jobs from 630 to 690 a second.
     """
 
     def __init__(self, changed: Callback, cpu_seconds: Callable[[], float] = process_time) -> None:
