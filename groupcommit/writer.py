@@ -145,7 +145,9 @@ class Writer:
                 if not outages.reported(error):
                     logger.exception("writer failed, going on with the next batch")
                 report([(pending, error) for pending in batch])
-            time.sleep(min((len(batch) - 1) * REST_SECONDS_PER_WRITE, LONGEST_REST_SECONDS))
+            rest_seconds = (len(batch) - 1) * REST_SECONDS_PER_WRITE
+            if rest_seconds > 0:  # nobody waited any more for a batch without writes
+                time.sleep(min(rest_seconds, LONGEST_REST_SECONDS))
 
     def gather(self) -> list[Pending]:
         """Wait for a write, and return it with all that are queued behind it."""

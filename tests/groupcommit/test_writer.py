@@ -14,6 +14,7 @@ from broker.models import Event, Pulse
 from groupcommit import outages
 from groupcommit.statements import insert_all, one_by_one
 from groupcommit.writer import LockedWrite, writer
+from harness.waiting import eventually
 from tests.elsewhere import another_cursor, elsewhere
 
 ON_POSTGRESQL = "postgresql" in settings.DATABASES["default"]["ENGINE"]
@@ -298,6 +299,15 @@ async def test_caller_is_told_that_nothing_is_known_of_its_write(pulses, limited
         with pytest.raises(outages.NoAnswer, match="not answered in time"):
             await write
     let_go.set()
+    assert await asyncio.to_thread(lambda: writer.submit(pulses, "after").result(5)) == "AFTER"
+    assert pulses.batches == [["after"]]
+
+
+async def test_writer_goes_on_when_nobody_waits_any_more(pulses, release, limited):
+    with pytest.raises(outages.NoAnswer):
+        await writer.write(pulses, "never begun")
+    release.set()
+    await asyncio.to_thread(eventually, writer.pending.empty)
     assert await asyncio.to_thread(lambda: writer.submit(pulses, "after").result(5)) == "AFTER"
     assert pulses.batches == [["after"]]
 
