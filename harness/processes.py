@@ -4,7 +4,9 @@ Each is started on a free port with a database of its own, waited for, and stopp
 """
 
 import functools
+import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,27 @@ ROOT = Path(__file__).resolve().parent.parent
 LIMITS = ["LIMIT_JOBS", "LIMIT_UPLOADS", "LIMIT_SCHEDULES", "LIMIT_BINS"]
 # How long a server may take to start on a machine that has much else to do.
 START_SECONDS = 120
+# The system gives the ports above to outgoing connections. One of them might take a server's port
+# between its end and its next start.
+FIRST_PORT, PORTS_EACH, MOST_WORKERS = 10_000, 5_000, 4
+
+
+@functools.cache
+def own_ports() -> Iterator[int]:
+    """The ports of this process, from a random one on; pytest-xdist's workers share none."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = FIRST_PORT + worker % MOST_WORKERS * PORTS_EACH
+    begin = secrets.randbelow(PORTS_EACH)
+    return itertools.cycle(first + (begin + number) % PORTS_EACH for number in range(PORTS_EACH))
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody uses, and that this process is not given again soon."""
+    for port in own_ports():
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always a next port")
 
 
 def start_process(command: list[str], **options: Any) -> subprocess.Popen[Any]:

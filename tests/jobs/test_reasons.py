@@ -1,22 +1,16 @@
 """A request that got no answer is told in a sentence, whatever aiohttp calls it."""
 
 import asyncio
-import socket
 
 import aiohttp
 import pytest
 
+from harness.processes import free_port
 from jobs.exceptions import TryAgain
 from jobs.reasons import in_words
 from jobs.tasks import http_session, post
 
 URL = "http://target.test:8443/hook"
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return unused.getsockname()[1]
 
 
 async def reason(url: str) -> str:

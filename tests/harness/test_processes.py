@@ -1,0 +1,41 @@
+"""Ports for servers that are started again must not be taken by somebody else meanwhile."""
+
+import socket
+from itertools import islice
+
+import pytest
+
+from harness.processes import MOST_WORKERS, PORTS_EACH, free_port, own_ports
+
+
+@pytest.fixture
+def new_ports():
+    own_ports.cache_clear()
+    yield
+    own_ports.cache_clear()
+
+
+@pytest.mark.usefixtures("new_ports")
+def test_workers_share_no_port(monkeypatch):
+    seen: set[int] = set()
+    for number in range(MOST_WORKERS):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{number}")
+        own_ports.cache_clear()
+        ports = set(islice(own_ports(), PORTS_EACH))
+        assert len(ports) == PORTS_EACH
+        assert not ports & seen
+        seen |= ports
+
+
+def test_port_is_not_given_twice_in_a_row():
+    assert free_port() != free_port()
+
+
+@pytest.mark.usefixtures("new_ports")
+def test_port_that_somebody_listens_at_is_left_out(monkeypatch):
+    taken, free = islice(own_ports(), 2)
+    monkeypatch.setattr("harness.processes.own_ports", lambda: iter([taken, free]))
+    with socket.socket() as server:
+        server.bind(("0.0.0.0", taken))  # noqa: S104
+        server.listen()
+        assert free_port() == free
