@@ -72,7 +72,7 @@ class Dispatcher:
         self.hosts: Counter[str] = Counter()  # how many of them go to each host
         self.doubts = Doubts()
         self.wake = asyncio.Event()
-        self.watch = wakeup.Watch(self.wake.set)
+        self.watch = wakeup.Watch(self.wake.set, lambda: len(self.in_flight) >= self.limit)
         self.stopping, self.stopping_since, self.has_left = False, 0.0, False
         self.pulsed_at = 0
         self.loop_task: asyncio.Task[None] | None = None

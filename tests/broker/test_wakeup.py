@@ -6,6 +6,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import pytest
 from django.db import connection, transaction
 
 from broker import wakeup
+from broker.notifications import CHANNEL
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
 from tests.elsewhere import elsewhere
@@ -73,14 +75,16 @@ def commit() -> None:
     """What a publisher in another process does to the database."""
     elsewhere("INSERT INTO broker_pulse VALUES ('other', 1, 0)")
     if connection.vendor == "postgresql":
-        elsewhere(f"NOTIFY {wakeup.CHANNEL}")
+        elsewhere(f"NOTIFY {CHANNEL}")
 
 
 @asynccontextmanager
-async def watching(cpu_seconds: Callable[[], float] = lambda: 0.0) -> AsyncIterator["Watched"]:
+async def watching(
+    cpu_seconds: Callable[[], float] = lambda: 0.0, is_full: Callable[[], bool] = lambda: False
+) -> AsyncIterator["Watched"]:
     """A watch that has taken its first look; its process uses as much CPU as it is told."""
     noticed = asyncio.Event()
-    watch = wakeup.Watch(noticed.set, cpu_seconds)
+    watch = wakeup.Watch(noticed.set, is_full, cpu_seconds)
     running = asyncio.create_task(watch.run())
     async with asyncio.timeout(5):
         await noticed.wait()
@@ -132,20 +136,82 @@ async def until(condition: Callable[[], bool]) -> None:
 def file(transactional_db, tmp_path, monkeypatch) -> Path:
     """The file of a database on SQLite, empty, beside which there may be a pipe."""
     if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL wakes all dispatchers with NOTIFY")
+        pytest.skip("PostgreSQL needs no pipe")
     monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "db.sqlite3"))
     sqlite3.connect(tmp_path / "db.sqlite3").close()
     return tmp_path / "db.sqlite3"
 
 
-async def test_ring_wakes_the_one_on_duty_and_no_other(file):
-    async with watching() as first, watching() as second:
-        assert (first.watch.on_duty, second.watch.on_duty) == (True, False)
-        assert (first.watch.is_relieved, second.watch.is_relieved) == (False, True)
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> None:
+    """A place for a pipe on SQLite, or PostgreSQL."""
+    request.getfixturevalue("file" if connection.vendor == "sqlite" else "transactional_db")
+
+
+async def wake_the_one_on_duty() -> None:
+    """Do what a publisher of another process does, but for its commit."""
+    if connection.vendor == "sqlite":
         wakeup.ring()
-        async with asyncio.timeout(1):
-            await first.noticed.wait()
-        assert not second.noticed.is_set()
+    else:
+        await asyncio.to_thread(elsewhere, f"NOTIFY {CHANNEL}")
+
+
+async def is_noticed(watched: Watched) -> None:
+    async with asyncio.timeout(5):
+        await watched.noticed.wait()
+
+
+@pytest.mark.usefixtures("place")
+class TestDuty:
+    """One dispatcher of a machine is on duty."""
+
+    async def test_one_on_duty_is_woken_and_no_other(self):
+        async with watching() as first, watching() as second:
+            assert (first.watch.on_duty, second.watch.on_duty) == (True, False)
+            assert (first.watch.is_relieved, second.watch.is_relieved) == (False, True)
+            await wake_the_one_on_duty()
+            await is_noticed(first)
+            assert not second.noticed.is_set()
+
+    async def test_duty_passes_on_when_a_watch_ends(self):
+        async with AsyncExitStack() as first:
+            await first.enter_async_context(watching())
+            async with watching() as second:
+                assert not second.watch.on_duty
+                await first.aclose()
+                await until(lambda: second.watch.on_duty)
+                assert not second.watch.is_relieved
+                second.noticed.clear()
+                await wake_the_one_on_duty()
+                await is_noticed(second)
+
+    async def test_busy_process_is_relieved(self):
+        async with watching(cpu_seconds=busy()) as first, watching() as second:
+            await until(lambda: second.watch.on_duty)
+            assert not first.watch.on_duty
+            await until(lambda: first.watch.is_relieved)
+            second.noticed.clear()
+            await wake_the_one_on_duty()
+            await is_noticed(second)
+
+    async def test_busy_process_goes_on_if_there_is_no_other(self):
+        async with watching(cpu_seconds=busy()) as alone:
+            for on_duty in (False, True, False, True):
+                await until(lambda on_duty=on_duty: alone.watch.on_duty == on_duty)
+                assert not alone.watch.is_relieved
+            alone.noticed.clear()
+            await wake_the_one_on_duty()
+            await is_noticed(alone)
+
+    async def test_full_dispatcher_leaves_the_duty_until_it_has_room(self):
+        full = threading.Event()
+        async with watching(is_full=full.is_set) as first:
+            full.set()
+            await until(lambda: not first.watch.on_duty)
+            async with watching() as second:
+                assert second.watch.on_duty
+            full.clear()
+            await until(lambda: first.watch.on_duty)
 
 
 async def test_pipe_is_for_its_owner_only(file):
@@ -166,31 +232,6 @@ async def test_rings_that_nobody_reads_do_not_block(file):
     for _ in range(70_000):  # more than a pipe holds
         wakeup.ring()
     os.close(reader)
-
-
-async def test_duty_passes_on_when_a_watch_ends(file):
-    async with AsyncExitStack() as first:
-        await first.enter_async_context(watching())
-        async with watching() as second:
-            assert not second.watch.on_duty
-            await first.aclose()
-            await until(lambda: second.watch.on_duty)
-
-
-async def test_busy_process_is_relieved(file):
-    async with watching(busy()) as first, watching() as second:
-        await until(lambda: second.watch.on_duty)
-        assert not first.watch.on_duty
-        wakeup.ring()
-        async with asyncio.timeout(1):
-            await second.noticed.wait()
-
-
-async def test_busy_process_goes_on_if_there_is_no_other(file):
-    async with watching(busy()) as alone:
-        for on_duty in (False, True, False, True):
-            await until(lambda on_duty=on_duty: alone.watch.on_duty == on_duty)
-            assert not alone.watch.is_relieved
 
 
 async def test_place_without_pipes_is_looked_at(file):
@@ -219,7 +260,7 @@ async def test_watch_that_is_not_on_duty_leaves_no_reader_behind(file):
     uvloop = pytest.importorskip("uvloop")
 
     async def watch_and_end() -> None:
-        async with watching() as first, watching(busy()) as second:
+        async with watching() as first, watching(cpu_seconds=busy()) as second:
             first.watch.leave_duty(first.watch.descriptor)
             assert not second.watch.on_duty
         await asyncio.sleep(0.05)  # uvloop only looks at its files when it waits
