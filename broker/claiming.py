@@ -7,7 +7,7 @@ again.
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -15,6 +15,7 @@ from broker import firing, lanes, wakeup
 from broker.accounts import current_keys
 from broker.cancelling import end_canceled
 from broker.models import CLAIMED_STATES, Event, Message, Row, State
+from broker.models.log import ADD_LINES
 from groupcommit.statements import one_by_one, places, update_all
 
 LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
@@ -85,7 +86,8 @@ def find_due(what: str, terms: ClaimTerms) -> list[Row]:
 
 
 def claimed_messages(rows: list[Row], terms: ClaimTerms) -> ClaimedMessages:
-    return ClaimedMessages(rows, current_keys(), next_due_at(terms.dispatcher, terms.now))
+    keys = current_keys() if rows else {}
+    return ClaimedMessages(rows, keys, next_due_at(terms.dispatcher, terms.now))
 
 
 def recover(due: list[Row], now: int) -> list[int]:
@@ -100,26 +102,27 @@ def recover(due: list[Row], now: int) -> list[int]:
 
 
 def activate(messages: list[int], terms: ClaimTerms, still: str, values: list[int]) -> list[Row]:
-    """Make messages ACTIVE where the condition `still` holds; return their rows."""
+    """Make messages ACTIVE where the condition `still` holds, log that, and return their rows."""
     if not messages:
         return []
+    columns = ", ".join(Message.columns())
+    sql = (
+        "UPDATE broker_message SET state = 'ACTIVE', claimed_by = %s, due_at = %s,"
+        " lane = NULL, runs_in = flow_control_key,"
+        " slot = CASE WHEN queue_name IS NULL THEN NULL ELSE COALESCE(slot, id) END"
+        f" WHERE id IN {places(1, len(messages))} AND {still} AND {NOT_MINE} RETURNING {columns}"
+    )
+    given: list[Any] = [terms.dispatcher, terms.now + terms.lease_ms, *messages, *values]
+    given.append(terms.dispatcher)
+    # In one statement, as two take 0.3 ms longer on an idle machine. SQLite knows no such thing.
+    if logs_too := connection.vendor == "postgresql":
+        sql = f"WITH u AS ({sql}), e AS ({ADD_LINES} u ORDER BY id) SELECT {columns} FROM u"
+        given += [State.ACTIVE, terms.now, "", b""]
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE broker_message SET state = 'ACTIVE', claimed_by = %s, due_at = %s,"
-            " lane = NULL, runs_in = flow_control_key,"
-            " slot = CASE WHEN queue_name IS NULL THEN NULL ELSE COALESCE(slot, id) END"
-            f" WHERE id IN {places(1, len(messages))} AND {still} AND {NOT_MINE}"
-            f" RETURNING {', '.join(Message.columns())}",
-            [
-                terms.dispatcher,
-                terms.now + terms.lease_ms,
-                *messages,
-                *values,
-                terms.dispatcher,
-            ],
-        )
+        cursor.execute(sql, given)
         rows: list[Row] = cursor.fetchall()
-    Event.objects.log([row[0] for row in rows], State.ACTIVE, terms.now)
+    if not logs_too:
+        Event.objects.log([row[0] for row in rows], State.ACTIVE, terms.now)
     return rows
 
 

@@ -249,7 +249,7 @@ def update_alike(model: type[Model], changes: Sequence[Change]) -> list[bool]:
         for old, new in changes
     ]
     with connection.wrap_database_errors:
-        if connection.vendor == "postgresql":
+        if connection.vendor == "postgresql" and len(rows) > 1:
             cursor: Any = connection.cursor().cursor
             cursor.executemany(sql, rows, returning=True)  # all in one round trip
             counts = [cursor.rowcount]

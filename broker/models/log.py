@@ -11,19 +11,21 @@ from django.db import connection, models
 from broker.models.message import Message, State
 from groupcommit.statements import places
 
+# One line in the log of each message of a table: the state, the moment (unix ms), an error, b"".
+ADD_LINES = (
+    "INSERT INTO broker_event (account, message_id, state, time, error, response_header,"
+    " response_body) SELECT account, id, %s, %s, %s, '{}', %s FROM "
+)
+
 
 class EventQuerySet(models.QuerySet["Event"]):
     def log(self, messages: Sequence[int], state: State, now: int, error: str = "") -> None:
         """Add the same line to the logs of several messages, in one statement."""
         if messages:
             with connection.cursor() as cursor:
-                cursor.execute(
-                    "INSERT INTO broker_event (account, message_id, state, time, error,"
-                    " response_header, response_body)"
-                    " SELECT account, id, %s, %s, %s, '{}', %s FROM broker_message"
-                    f" WHERE id IN {places(1, len(messages))} ORDER BY id",
-                    [state, now, error, b"", *messages],
-                )
+                which = f"id IN {places(1, len(messages))} ORDER BY id"
+                sql = f"{ADD_LINES} broker_message WHERE {which}"
+                cursor.execute(sql, [state, now, error, b"", *messages])
 
 
 class Event(models.Model):

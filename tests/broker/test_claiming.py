@@ -157,6 +157,7 @@ def test_lost_attempt_of_a_canceled_message_ends_it(db):
     assert (message.state, message.due_at) == (State.CANCELED, None)
 
 
-def test_every_claim_carries_the_keys_of_all_accounts(db, settings):
+def test_messages_come_with_the_keys_of_all_accounts(db, settings):
+    stored()
     [claimed] = claiming.claim([ClaimTerms("one", NOW, LEASE_MS, 1)])
     assert claimed.keys == {"site": settings.QSTASH_CURRENT_SIGNING_KEY}
