@@ -21,6 +21,17 @@ CHANNEL = "broker_due"
 DUTY = 7_180_318
 # How often to look who is on duty, and whether something is late.
 LOOK_SECONDS = 0.25
+TAKE_DUTY = """
+    SELECT pg_try_advisory_lock(%s, %s), %s >= LEAST(
+        (SELECT MIN(due_at) FROM broker_message), (SELECT MIN(due_at) FROM broker_queue),
+        (SELECT MIN(due_at) FROM broker_flowcontrol), (SELECT MIN(next_at) FROM broker_schedule))
+"""
+# Have the server, too, notice within ten seconds that the other machine is gone: it would keep the
+# lock. https://www.postgresql.org/docs/current/runtime-config-connection.html#RUNTIME-CONFIG-TCP
+NOTICE_THE_END = (
+    "SET tcp_keepalives_idle = 4; SET tcp_keepalives_interval = 2;"
+    " SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000"
+)
 
 
 async def listen(watch: "Watch") -> None:
@@ -37,6 +48,7 @@ async def listen(watch: "Watch") -> None:
     async with listening:
         watch.on_duty = False
         try:
+            await listening.execute(NOTICE_THE_END)
             await listening.execute(f"LISTEN {CHANNEL}")
             await change_duty(watch, listening)
             watch.changed()
@@ -51,24 +63,20 @@ async def listen(watch: "Watch") -> None:
 async def change_duty(watch: "Watch", listening: Any) -> None:
     """Take the duty if nobody has it, and leave it if busy, as wakeup.py does on SQLite.
 
-    Who has left it goes on listening until another has taken it.
+    Whoever has left it keeps listening until another has taken it.
     """
     is_full, is_busy = watch.is_full(), watch.is_busy()
     if watch.on_duty and (is_full or is_busy):
-        await listening.execute("SELECT pg_advisory_unlock(%s, %s)", [DUTY, machine()])
+        await listening.execute("SELECT pg_advisory_unlock_all()")
         watch.on_duty = False
     elif not watch.on_duty and not is_full:
         await take_duty(watch, listening)
 
 
 async def take_duty(watch: "Watch", listening: Any) -> None:
-    cursor = await listening.execute(
-        "SELECT pg_try_advisory_lock(%s, %s),"
-        " EXISTS (SELECT FROM broker_message WHERE due_at <= %s)",
-        [DUTY, machine(), watch.late_since()],
-    )
+    cursor = await listening.execute(TAKE_DUTY, [DUTY, machine(), watch.late_since()])
     has_lock, is_late = await cursor.fetchone()
-    if has_lock == watch.is_relieved:  # another than before is on duty
+    if has_lock == watch.is_relieved:  # somebody else is on duty now
         await listening.execute(f"{'LISTEN' if has_lock else 'UNLISTEN'} {CHANNEL}")
     if (has_lock and watch.is_relieved) or is_late:
         watch.changed()

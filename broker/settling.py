@@ -8,7 +8,7 @@ as messages of their own (callbacks.py), and its lanes are marked due, as there 
 import logging
 from typing import Any, NamedTuple
 
-from broker import callbacks, lanes
+from broker import callbacks, lanes, wakeup
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Event, Message, State
 from broker.publishing import store
@@ -67,6 +67,7 @@ def settle_all(settlements: list[Settlement]) -> list[State | None]:
     laned = [done.message for done in settled if done.message.has_lane]
     if laned:
         lanes.mark_due(laned, settlements[-1].now)
+        wakeup.on_commit()  # this dispatcher may not be the one that is on duty
     return [moved.get(settlement.message.pk) for settlement in settlements]
 
 

@@ -14,6 +14,8 @@ from groupcommit.outages import PAUSE_SECONDS, NoAnswer, code_of, is_limited, is
 
 # SQLite's: read-only, I/O error, cannot open.
 DISK_CODES = {8, 10, 14}
+# PostgreSQL's, among others for a prepared statement whose columns a migration has changed.
+NOT_SUPPORTED = "0A000"
 
 
 class Disk:
@@ -35,7 +37,14 @@ class ErrorNotes(DatabaseErrorWrapper):
             self.wrapper.timed_out_at = time.monotonic()
         if exc_type is not None and code_of(exc_value) in DISK_CODES:
             disk.failures += 1
+        if exc_type is not None and is_stale(exc_value) and not self.wrapper.in_atomic_block:
+            self.wrapper.connection.close()  # a rollback would have done, but there is none
         super().__exit__(exc_type, exc_value, traceback)
+
+
+def is_stale(error: Any) -> bool:
+    """Whether a connection has prepared a statement that a migration has changed."""
+    return code_of(error) == NOT_SUPPORTED and "cached plan" in str(error)
 
 
 NEVER = float("-inf")

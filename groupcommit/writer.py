@@ -146,7 +146,7 @@ class Writer:
                     logger.exception("writer failed, going on with the next batch")
                 report([(pending, error) for pending in batch])
             rest_seconds = (len(batch) - 1) * REST_SECONDS_PER_WRITE
-            if rest_seconds > 0:  # nobody waited any more for a batch without writes
+            if rest_seconds > 0:  # a batch is empty if nobody waited for it any longer
                 time.sleep(min(rest_seconds, LONGEST_REST_SECONDS))
 
     def gather(self) -> list[Pending]:

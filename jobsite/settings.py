@@ -327,7 +327,7 @@ else:
     DATABASES["default"]["ENGINE"] = "groupcommit.postgresql"
     DATABASES["default"]["OPTIONS"] = {
         "pool": {"min_size": 1, "max_size": 4},
-        # The server plans a statement once that it is sent often: 450 small jobs a second, not 380.
+        # The server plans only once what it is sent often: 450 small jobs a second, not 380.
         # https://docs.djangoproject.com/en/6.1/ref/databases/#server-side-parameters-binding
         "server_side_binding": True,
         "prepare_threshold": 5,

@@ -1,4 +1,4 @@
-"""Who is not on duty on PostgreSQL finds what is late; a machine has a number of its own."""
+"""Whoever is not on duty on PostgreSQL finds what is late; a machine has a number of its own."""
 
 import asyncio
 import socket
@@ -8,6 +8,7 @@ from django.db import connection
 from psycopg import OperationalError
 
 from broker import notifications
+from broker.models import Queue
 from broker.notifications import machine
 from broker.wakeup import Watch
 from tests.broker.messages import new_message
@@ -26,6 +27,14 @@ async def test_late_message_is_noticed_by_who_is_not_on_duty():
     async with watching(), watching() as second:
         assert second.watch.is_relieved
         await new_message(due_at=1).asave()
+        await is_noticed(second)
+
+
+@pytest.mark.usefixtures("on_postgresql")
+async def test_late_queue_is_noticed_by_whoever_is_not_on_duty():
+    async with watching(), watching() as second:
+        assert second.watch.is_relieved
+        await Queue(account="site", name="q", due_at=1).asave()
         await is_noticed(second)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from broker import wakeup
 from broker.claiming import ClaimTerms, claim
 from broker.clock import DAY_MS
 from broker.delivery import Outcome
@@ -107,3 +108,12 @@ def test_dead_letter_keeps_its_message_longer(settings):
     message = claimed(max_retries=0)
     settle(message, ERROR)
     assert message.expires_at == NOW + 9 * DAY_MS
+
+
+@pytest.mark.parametrize(("queue", "rings"), [("q", 1), (None, 0)])
+def test_end_in_a_queue_wakes_the_dispatcher_on_duty(queue, rings, monkeypatch):
+    """The one that has delivered the message may not be."""
+    message, rung = claimed(queue_name=queue), []
+    monkeypatch.setattr(wakeup, "on_commit", lambda: rung.append("rung"))
+    assert settle(message, OK)
+    assert len(rung) == rings

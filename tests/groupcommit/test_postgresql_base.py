@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dj_database_url
 import psycopg
 import pytest
-from django.db import OperationalError
+from django.db import NotSupportedError, OperationalError
 
 from groupcommit import connections, outages
 from groupcommit.outages import in_words, is_outage
@@ -34,6 +34,7 @@ def wrapper_for(url: str, most: int = 2) -> DatabaseWrapper:
     parsed = dj_database_url.parse(url)
     missing = {"ATOMIC_REQUESTS": False, "AUTOCOMMIT": True, "TIME_ZONE": None}
     options = {"pool": {"min_size": 1, "max_size": most}, "connect_timeout": 2}
+    options |= {"server_side_binding": True, "prepare_threshold": 5}
     return DatabaseWrapper({**parsed, **missing, "OPTIONS": options}, alias=url)
 
 
@@ -50,6 +51,17 @@ def other(postgresql_url: str) -> Iterator[psycopg.Connection]:
     """Somebody else's connection to the same database."""
     with psycopg.connect(postgresql_url, autocommit=True) as opened:
         yield opened
+
+
+def test_statement_that_a_migration_has_changed_is_prepared_anew(connection, other):
+    other.execute("CREATE TABLE thing (name varchar(5)); INSERT INTO thing VALUES ('a')")
+    for _ in range(7):
+        assert ask(connection, "SELECT name FROM thing") == "a"
+    other.execute("ALTER TABLE thing ALTER COLUMN name TYPE varchar(9)")
+    with pytest.raises(NotSupportedError, match="cached plan"):
+        ask(connection, "SELECT name FROM thing")
+    connection.close_if_unusable_or_obsolete()  # as Django does before the next request
+    assert ask(connection, "SELECT name FROM thing") == "a"
 
 
 def ask(connection: DatabaseWrapper, sql: str = "SELECT 1") -> object:
