@@ -1,8 +1,8 @@
 """How a dispatcher learns that a message is due without asking all the time.
 
 A message has just been committed. Dispatchers of the same process are called directly. On SQLite,
-one of another process is woken by a byte in a named pipe beside the file; should that be missed,
-all notice soon that the file has changed. notifications.py wakes those on PostgreSQL.
+a dispatcher of another process is woken by a byte in a named pipe beside the file; should that be
+missed, all of them soon notice that the file has changed. On PostgreSQL, notifications.py does it.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def unlisten(listener: Listener) -> None:
 
 
 def on_commit() -> None:
-    """Wake every dispatcher once the present transaction has committed."""
+    """Wake this process's dispatchers, and the one on duty, once the transaction has committed."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"NOTIFY {notifications.CHANNEL}")

@@ -28,7 +28,10 @@ disk = Disk()
 
 
 class ErrorNotes(DatabaseErrorWrapper):
-    """Note timeouts on the connection, of which each thread has one, and failures of the disk."""
+    """Note timeouts on the connection, of which each thread has one, and failures of the disk.
+
+    Close a connection that has prepared a statement for columns that are not the same any more.
+    """
 
     wrapper: Any
 
@@ -37,13 +40,14 @@ class ErrorNotes(DatabaseErrorWrapper):
             self.wrapper.timed_out_at = time.monotonic()
         if exc_type is not None and code_of(exc_value) in DISK_CODES:
             disk.failures += 1
-        if exc_type is not None and is_stale(exc_value) and not self.wrapper.in_atomic_block:
-            self.wrapper.connection.close()  # a rollback would have done, but there is none
+        if exc_type is not None and has_stale_plan(exc_value):
+            if not self.wrapper.in_atomic_block:  # there, psycopg forgets the plan at the rollback
+                self.wrapper.connection.close()
         super().__exit__(exc_type, exc_value, traceback)
 
 
-def is_stale(error: Any) -> bool:
-    """Whether a connection has prepared a statement that a migration has changed."""
+def has_stale_plan(error: Any) -> bool:
+    """Whether a statement was prepared before a migration changed its columns."""
     return code_of(error) == NOT_SUPPORTED and "cached plan" in str(error)
 
 

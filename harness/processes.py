@@ -37,7 +37,7 @@ FIRST_PORT, PORTS_EACH, MOST_WORKERS = 10_000, 5_000, 4
 
 @functools.cache
 def own_ports() -> Iterator[int]:
-    """The ports of this process, from a random one on; pytest-xdist's workers share none."""
+    """The ports of this process, beginning at a random one; pytest-xdist's workers share none."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = FIRST_PORT + worker % MOST_WORKERS * PORTS_EACH
     begin = secrets.randbelow(PORTS_EACH)
@@ -46,11 +46,11 @@ def own_ports() -> Iterator[int]:
 
 def free_port() -> int:
     """A port that nobody uses, and that this process is not given again soon."""
-    for port in own_ports():
+    while True:
+        port = next(own_ports())
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise AssertionError("there is always a next port")
 
 
 def start_process(command: list[str], **options: Any) -> subprocess.Popen[Any]:

@@ -11,10 +11,10 @@ from django.db import connection, models
 from broker.models.message import Message, State
 from groupcommit.statements import places
 
-# One line in the log of each message of a table: the state, the moment (unix ms), an error, b"".
+# Adds a line to the log of each message in a table: its state, the moment (unix ms), an error, b"".
 ADD_LINES = (
     "INSERT INTO broker_event (account, message_id, state, time, error, response_header,"
-    " response_body) SELECT account, id, %s, %s, %s, '{}', %s FROM "
+    " response_body) SELECT account, id, %s, %s, %s, '{}', %s FROM"
 )
 
 

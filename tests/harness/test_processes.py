@@ -34,7 +34,8 @@ def test_port_is_not_given_twice_in_a_row():
 @pytest.mark.usefixtures("new_ports")
 def test_port_that_somebody_listens_at_is_left_out(monkeypatch):
     taken, free = islice(own_ports(), 2)
-    monkeypatch.setattr("harness.processes.own_ports", lambda: iter([taken, free]))
+    ports = iter([taken, free])
+    monkeypatch.setattr("harness.processes.own_ports", lambda: ports)
     with socket.socket() as server:
         server.bind(("0.0.0.0", taken))  # noqa: S104
         server.listen()
