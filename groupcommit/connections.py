@@ -40,15 +40,15 @@ class ErrorNotes(DatabaseErrorWrapper):
             self.wrapper.timed_out_at = time.monotonic()
         if exc_type is not None and code_of(exc_value) in DISK_CODES:
             disk.failures += 1
-        if exc_type is not None and has_stale_plan(exc_value):
-            if not self.wrapper.in_atomic_block:  # there, psycopg forgets the plan at the rollback
-                self.wrapper.connection.close()
+        # In a transaction, psycopg forgets the plan at the rollback.
+        if has_stale_plan(exc_value) and not self.wrapper.in_atomic_block:
+            self.wrapper.connection.close()
         super().__exit__(exc_type, exc_value, traceback)
 
 
 def has_stale_plan(error: Any) -> bool:
     """Whether a statement was prepared before a migration changed its columns."""
-    return code_of(error) == NOT_SUPPORTED and "cached plan" in str(error)
+    return error is not None and code_of(error) == NOT_SUPPORTED and "cached plan" in str(error)
 
 
 NEVER = float("-inf")

@@ -60,8 +60,9 @@ def test_statement_that_a_migration_has_changed_is_prepared_anew(connection, oth
     other.execute("ALTER TABLE thing ALTER COLUMN name TYPE varchar(9)")
     with pytest.raises(NotSupportedError, match="cached plan"):
         ask(connection, "SELECT name FROM thing")
-    connection.close_if_unusable_or_obsolete()  # as Django does before the next request
-    assert ask(connection, "SELECT name FROM thing") == "a"
+    for _ in range(3):  # more often than there are connections in the pool
+        connection.close_if_unusable_or_obsolete()  # as Django does before the next request
+        assert ask(connection, "SELECT name FROM thing") == "a"
 
 
 def ask(connection: DatabaseWrapper, sql: str = "SELECT 1") -> object:
