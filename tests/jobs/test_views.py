@@ -16,6 +16,7 @@ from broker.models import Event, Message, Pulse
 from catcher.models import Entry
 from jobs.interface import new_job
 from jobs.models import Job
+from jobs.strip import KEYS
 from jobs.tasks import long_task
 
 HTMX = {"HX-Request": "true"}
@@ -96,6 +97,16 @@ def test_click_with_htmx_gets_the_partial(client, transactional_db):
     assert f"Started job with ID <code>{job.message_id}</code>" in answer.text
     assert "Started job with ID msg_" in answer.text
     assert (f'id="job-{job.id}"' in answer.text, "<html" in answer.text) == (True, False)
+
+
+def test_strip_follows_a_click_with_the_pages_news(client, transactional_db):
+    version = version_in(client.get("/").text)
+    answer = client.post("/jobs/start", headers=HTMX).text
+    news = client.get("/jobs/changes", {"since": version}).text
+    parts = {f"way-{box}-{part}" for box in KEYS for part in ("head", "facts", "code")}
+    assert [part for part in sorted(parts) if part in answer] == []
+    assert [part for part in sorted(parts) if part not in news] == []
+    assert Job.objects.get().message_id in news
 
 
 def test_click_without_htmx_leads_to_the_jobs_page(client, transactional_db):
@@ -401,7 +412,7 @@ def test_form_that_is_sent_twice_starts_one_job(client, transactional_db):
 def test_form_that_is_sent_twice_to_hosted_qstash_starts_one_job(client, hosted, transactional_db):
     key = key_in(client.get("/").text)
     for _ in range(2):
-        assert "Started job with ID" in client.post("/jobs/start", {"key": key}).text or True
+        assert client.post("/jobs/start", {"key": key}).status_code == 303
     assert Job.objects.count() == 1
     assert [asked["line"] for asked in hosted.asked].count(hosted.asked[0]["line"]) == 1
 
