@@ -5,17 +5,19 @@ of a URL group; `store` writes them down. Once that transaction has committed th
 crash, and the dispatchers are woken to claim them.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from copy import copy
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.db import connection
 
-from broker import lanes, wakeup
+from broker import lanes, notifications, wakeup
 from broker.clock import now_ms
-from broker.models import Event, Message, State, UrlGroup
+from broker.models import Message, UrlGroup
+from broker.models.log import created_lines
 from broker.options import (
     NAME,
     Options,
@@ -77,7 +79,7 @@ def read_message(
     return message_of(fields, Publication(url, options, body, account, queue_name=queue_name))
 
 
-@lru_cache
+@functools.lru_cache
 def kept_fields(
     url: str, headers: tuple[tuple[str, str], ...], limits: tuple[int, int]
 ) -> tuple[Options, dict[str, Any]]:
@@ -149,19 +151,23 @@ def store(messages: list[Message], by_queue: bool = False) -> list[Receipt]:
     What the queue publishes itself (callbacks, retries, scheduled messages) has no quota.
     """
     lanes.enter(messages, has_quota=not by_queue)
-    stored = insert_all(messages, key="message_id")
-    receipts, events = [], []
+    storing = functools.partial(
+        insert_all,
+        key="message_id",
+        also=created_lines(connection.vendor),
+        notify=notifications.CHANNEL,
+    )
+    stored = storing(messages)
+    receipts = []
     for message in messages:
         if message.message_id not in stored:
             if first := first_with(message):
                 receipts.append(Receipt(first.message_id, message.url, deduplicated=True))
                 continue
-            stored |= insert_all([message], key="message_id")
+            stored |= storing([message])
         message.pk = stored[message.message_id]
         receipts.append(Receipt(message.message_id, message.url))
-        events.append(created(message))
-    insert_all(events)
-    wakeup.on_commit()
+    wakeup.on_commit(is_notified=True)
     return receipts
 
 
@@ -170,18 +176,6 @@ def store_lists(lists: list[list[Message]]) -> list[list[Receipt]]:
     """Store several lists of messages at once, for the writer; return the receipts of each."""
     receipts = iter(store([message for messages in lists for message in messages]))
     return [[next(receipts) for _ in messages] for messages in lists]
-
-
-def created(message: Message) -> Event:
-    """Make the first line of a message's log."""
-    delayed = message.not_before > message.created_at
-    return Event(
-        account=message.account,
-        message_id=message.pk,
-        state=State.CREATED,
-        time=message.created_at,
-        next_delivery_time=message.not_before if delayed else None,
-    )
 
 
 def first_with(message: Message) -> Message | None:

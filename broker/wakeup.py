@@ -47,13 +47,16 @@ def unlisten(listener: Listener) -> None:
     _listeners.discard(listener)
 
 
-def on_commit() -> None:
-    """Wake this process's dispatchers, and the one on duty, once the transaction has committed."""
-    if connection.vendor == "postgresql":
+def on_commit(is_notified: bool = False) -> None:
+    """Wake this process's dispatchers, and the one on duty, once the transaction has committed.
+
+    `is_notified` says that the transaction has notified PostgreSQL's listeners already.
+    """
+    if connection.vendor != "postgresql":
+        transaction.on_commit(ring)
+    elif not is_notified:
         with connection.cursor() as cursor:
             cursor.execute(f"NOTIFY {notifications.CHANNEL}")
-    else:
-        transaction.on_commit(ring)
     for listener in tuple(_listeners):
         transaction.on_commit(listener())
 

@@ -4,6 +4,7 @@ Every step of a message's way adds an `Event`, in the same transaction. A messag
 attempt could deliver stays as a `DeadLetter` until it is retried, deleted, or too old.
 """
 
+import functools
 from collections.abc import Sequence
 
 from django.db import connection, models
@@ -16,6 +17,18 @@ ADD_LINES = (
     "INSERT INTO broker_event (account, message_id, state, time, error, response_header,"
     " response_body) SELECT account, id, %s, %s, %s, '{}', %s FROM"
 )
+
+
+@functools.cache
+def created_lines(vendor: str) -> str:
+    """Return SQL that adds the first lines of the logs of messages in a table."""
+    empty = "''" if vendor == "postgresql" else "x''"
+    return (
+        "INSERT INTO broker_event (account, message_id, state, time, next_delivery_time, error,"
+        f" response_header, response_body) SELECT account, id, '{State.CREATED}', created_at,"
+        " CASE WHEN not_before > created_at THEN not_before END,"
+        f" '', '{{}}', {empty} FROM"
+    )
 
 
 class EventQuerySet(models.QuerySet["Event"]):

@@ -19,8 +19,10 @@ from django.db import connection, transaction
 
 from broker import wakeup
 from broker.notifications import CHANNEL
+from broker.publishing import store_lists
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
+from tests.broker.messages import new_message
 from tests.elsewhere import elsewhere
 
 
@@ -111,6 +113,12 @@ async def changed(transactional_db):
 
 async def test_commit_of_another_process_is_noticed(changed):
     await asyncio.to_thread(commit)
+    async with asyncio.timeout(1):
+        await changed.wait()
+
+
+async def test_published_message_is_noticed(changed):
+    await writer.write(store_lists, [new_message()])
     async with asyncio.timeout(1):
         await changed.wait()
 

@@ -1,10 +1,11 @@
 """One statement for many rows, with the models' own conversions."""
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from broker.models import Message, Pulse, State
+from broker.models import Event, Message, Pulse, State
+from broker.models.log import created_lines
 from groupcommit.statements import (
     insert_all,
     one_by_one,
@@ -95,6 +96,21 @@ def test_rows_whose_unique_value_is_taken_are_left_out(db):
         first.message_id,
         other.message_id,
     }
+
+
+def test_what_is_also_inserted_belongs_to_the_rows_that_were_stored(db):
+    insert_all([new_message(deduplication_key="k")])
+    rival, now = new_message(deduplication_key="k"), new_message(created_at=5, not_before=5)
+    later = new_message(created_at=5, not_before=9)
+    stored = insert_all(
+        [rival, now, later], key="message_id", also=created_lines(connection.vendor)
+    )
+    fields = ("message_id", "state", "time", "next_delivery_time", "response_header", "error")
+    assert list(Event.objects.order_by("id").values_list(*fields)) == [
+        (stored[now.message_id], "CREATED", 5, None, {}, ""),
+        (stored[later.message_id], "CREATED", 5, 9, {}, ""),
+    ]
+    assert [bytes(event.response_body) for event in Event.objects.all()] == [b"", b""]
 
 
 def test_taken_value_is_an_error_without_a_key(db):
