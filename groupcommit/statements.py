@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import (
     AutoField,
+    BinaryField,
     CharField,
     Field,
     FloatField,
@@ -69,7 +70,8 @@ def insert_sql(model: type[Model], vendor: str, rows: int, key: str, also: str, 
     sql += places(rows, len(names), "%s" if vendor == "postgresql" else "?")
     keys = f"{key}, {meta.pk.column}"
     if also and vendor == "postgresql":
-        sql += " ON CONFLICT DO NOTHING RETURNING *"
+        short = (each for each in meta.concrete_fields if not isinstance(each, BinaryField))
+        sql += f" ON CONFLICT DO NOTHING RETURNING {', '.join(quote(str(f.column)) for f in short)}"
         sql = f"WITH s AS ({sql}), a AS ({also} s ORDER BY {meta.pk.column}) SELECT {keys}"
         return sql + (f", pg_notify('{notify}', '') FROM s" if notify else " FROM s")
     return sql + (f" ON CONFLICT DO NOTHING RETURNING {keys}" if key else "")
@@ -82,8 +84,8 @@ def insert_all(
 
     With `key`, a unique field: rows whose unique values are taken already are left out, and
     the answer is {value of that field: primary key} of those that were stored. `also`, such as
-    `INSERT INTO … SELECT … FROM`, is run for these, and `notify` is a channel of PostgreSQL's to
-    tell of it. There, neither takes a round trip: 500 small jobs a second instead of 430.
+    `INSERT INTO … SELECT … FROM`, is run for these, which have no bytes there, and `notify` is a
+    channel to tell. On PostgreSQL, neither is a round trip: 500 small jobs a second, not 430.
     """
     if not rows:
         return {}
@@ -95,8 +97,7 @@ def insert_all(
         parts = (rows[start : start + at_once] for start in range(0, len(rows), at_once))
         return {k: v for part in parts for k, v in insert_all(part, key, also, notify).items()}
     # The connection itself: the proxy would be asked who it stands for at every value.
-    connection = connections[DEFAULT_DB_ALIAS]
-    model = type(rows[0])
+    connection, model = connections[DEFAULT_DB_ALIAS], type(rows[0])
     sql = insert_sql(model, connection.vendor, len(rows), key, also, notify)
     with connection.wrap_database_errors:
         cursor = execute_raw(connection, sql, values_of(rows, connection))
