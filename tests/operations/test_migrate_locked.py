@@ -10,6 +10,13 @@ from harness.processes import ROOT, Site
 from harness.waiting import eventually
 from operations.management.commands.migrate_locked import LOCK
 
+# How many have this lock, or wait for it; other tests take others, and this one in their databases.
+HOLDERS = """
+    SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND datname = current_database()
+"""
+HALVES = [LOCK >> 32, LOCK & 0xFFFFFFFF]
+
 
 @pytest.fixture
 def empty(tmp_path, cluster) -> Site:
@@ -41,8 +48,8 @@ def test_lock_that_another_has_is_waited_for(empty):
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         process = start(empty)
         assert process.stdout.readline() == "Another process is migrating. Waiting for it.\n"
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        eventually(lambda: other.execute(waiting).fetchone() == (1,), what="the wait")
+        waiting = f"{HOLDERS} AND NOT granted"
+        eventually(lambda: other.execute(waiting, HALVES).fetchone() == (1,), what="the wait")
         assert other.execute("SELECT to_regclass('jobs_job')").fetchone() == (None,)
     text = process.communicate(timeout=120)[0]
     assert (process.returncode, "Applying jobs.0001" in text) == (0, True)
@@ -56,7 +63,7 @@ def test_lock_is_given_back_even_to_a_pool(db, transactional_db):
         call_command("migrate_locked", verbosity=0)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+            cursor.execute(HOLDERS, HALVES)
             assert cursor.fetchone() == (0,)
 
 
