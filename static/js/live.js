@@ -107,6 +107,13 @@
     askIn(FAST);
   }
 
+  // A form has been answered, so there is news of what it has begun.
+  function askNow() {
+    if (stream || document.hidden) return;
+    pause = FAST;
+    askIn(0);
+  }
+
   // --- What is new, put in its place
 
   const MERGED = "[data-merge], [data-version]";
@@ -189,7 +196,7 @@
   document.addEventListener("selectionchange", release);
   document.addEventListener("toggle", release, true);
   document.addEventListener("focusout", () => setTimeout(release));
-  document.addEventListener("htmx:afterRequest", hurry);
+  document.addEventListener("htmx:afterRequest", askNow);
   document.addEventListener("click", hurry);
   document.addEventListener("visibilitychange", start);
   window.addEventListener("online", start);
