@@ -70,10 +70,11 @@ def insert_sql(model: type[Model], vendor: str, rows: int, key: str, also: str, 
     sql += places(rows, len(names), "%s" if vendor == "postgresql" else "?")
     keys = f"{key}, {meta.pk.column}"
     if also and vendor == "postgresql":
-        short = (each for each in meta.concrete_fields if not isinstance(each, BinaryField))
-        sql += f" ON CONFLICT DO NOTHING RETURNING {', '.join(quote(str(f.column)) for f in short)}"
-        sql = f"WITH s AS ({sql}), a AS ({also} s ORDER BY {meta.pk.column}) SELECT {keys}"
-        return sql + (f", pg_notify('{notify}', '') FROM s" if notify else " FROM s")
+        kept = (field for field in meta.concrete_fields if not isinstance(field, BinaryField))
+        sql += f" ON CONFLICT DO NOTHING RETURNING {', '.join(quote(str(f.column)) for f in kept)}"
+        sql = f"WITH stored AS ({sql}), more AS ({also} stored ORDER BY {meta.pk.column})"
+        keys += f", pg_notify('{notify}', '')" if notify else ""
+        return f"{sql} SELECT {keys} FROM stored"
     return sql + (f" ON CONFLICT DO NOTHING RETURNING {keys}" if key else "")
 
 
@@ -83,17 +84,16 @@ def insert_all(
     """Store new rows in one statement.
 
     With `key`, a unique field: rows whose unique values are taken already are left out, and
-    the answer is {value of that field: primary key} of those that were stored. `also`, such as
-    `INSERT INTO … SELECT … FROM`, is run for these, which have no bytes there, and `notify` is a
-    channel to tell. On PostgreSQL, neither is a round trip: 500 small jobs a second, not 430.
+    the answer is {value of that field: primary key} of those that were stored. With `also`, SQL
+    that ends in FROM, other rows are made of these (not of their binary columns), and PostgreSQL's
+    channel `notify` is told. There, it is all one statement: 500 small jobs a second, not 430.
     """
     if not rows:
         return {}
     for row in rows:
         row._state.adding = False
     columns = len(rows[0]._meta.concrete_fields)
-    if len(rows) * columns > MOST_VALUES:
-        at_once = MOST_VALUES // columns
+    if len(rows) > (at_once := MOST_VALUES // columns):
         parts = (rows[start : start + at_once] for start in range(0, len(rows), at_once))
         return {k: v for part in parts for k, v in insert_all(part, key, also, notify).items()}
     # The connection itself: the proxy would be asked who it stands for at every value.

@@ -4,7 +4,6 @@ Every step of a message's way adds an `Event`, in the same transaction. A messag
 attempt could deliver stays as a `DeadLetter` until it is retried, deleted, or too old.
 """
 
-import functools
 from collections.abc import Sequence
 
 from django.db import connection, models
@@ -19,9 +18,8 @@ ADD_LINES = (
 )
 
 
-@functools.cache
 def created_lines(vendor: str) -> str:
-    """Return SQL that adds the first lines of the logs of messages in a table."""
+    """Return SQL that adds the first line to the log of each message in a table."""
     empty = "''" if vendor == "postgresql" else "x''"
     return (
         "INSERT INTO broker_event (account, message_id, state, time, next_delivery_time, error,"

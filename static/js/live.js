@@ -107,7 +107,7 @@
     askIn(FAST);
   }
 
-  // A form has been answered, so there is news of what it has begun.
+  // A form has been answered, so there may be news already.
   function askNow() {
     if (stream || document.hidden) return;
     pause = FAST;
