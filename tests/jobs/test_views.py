@@ -480,6 +480,15 @@ def test_all_jobs_can_be_reached(client, make):
     assert ('href="?page=2"' in pages[0], 'href="?page=2"' in pages[2]) == (True, True)
 
 
+def test_page_of_older_jobs_leads_to_the_page_of_a_new_one(client, make):
+    """It gets no news, so it could not show what becomes of the job."""
+    for _ in range(21):
+        make()
+    pages = [client.get("/", {"page": number}).text for number in (1, 2)]
+    assert ['data-live="/jobs/changes"' in page for page in pages] == [True, False]
+    assert ["hx-disable>" in page for page in pages] == [False, True]
+
+
 @pytest.mark.parametrize("page", ["0", "-1", "x", "99"])
 def test_page_that_is_none_shows_one_that_is(client, make, page):
     job = make()
