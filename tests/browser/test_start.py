@@ -98,7 +98,8 @@ def test_answer_that_comes_after_the_stream_has_replaced_its_form_is_shown(
     page.route("**/publish", lambda route: held.append(route))
     actions = page.locator(f"#actions-{job_id}")
     actions.get_by_role("button", name="Cancel").click()
-    actions.get_by_role("button", name="Run again").click()
+    with page.expect_request("**/publish"):
+        actions.get_by_role("button", name="Run again").click()
     paint(still, job_id, status="running")
     expect(actions.get_by_role("button")).to_have_count(0)
     failure = '<p hx-swap-oob="innerHTML:#announcement">Failed to send the job again.</p>'
