@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 type Write[A, R] = Callable[[list[A]], list[R]]
 
-# The larger a batch was, the longer the next one may gather, up to 50 ms: a larger batch hardly
-# costs more, and other processes get their turn at SQLite's one write lock. The next batch after
-# a single write does not wait.
+# The larger a batch was, the longer the next one may gather: a larger batch hardly costs more, and
+# other processes get their turn at SQLite's one write lock. The next batch after a single write
+# does not wait. With up to 50 ms, one dispatcher delivered 1,600 messages a second and not 2,400.
 REST_SECONDS_PER_WRITE = 0.002
-LONGEST_REST_SECONDS = 0.05
+LONGEST_REST_SECONDS = 0.025
 LARGEST_BATCH = 500
 # The database driver releases the interpreter lock at every statement and has to get it back;
 # beside a busy event loop that takes 5 ms each time, the interpreter's default.
