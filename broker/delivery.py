@@ -6,23 +6,20 @@ it does, an attempt ends in time, and what is kept of its response is limited.
 """
 
 import asyncio
-import io
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
 from multidict import CIMultiDict
 
-from broker.headers import request_headers, response_header
+from broker.headers import request_headers
 from broker.models import Message
 from broker.signing import sign
 
 if TYPE_CHECKING:
-    import aiohttp
+    from broker.connections import Connections
 
 USER_AGENT = "Upstash-QStash"
-# aiohttp warns of larger bodies that are not a file.
-LARGEST_IN_ONE_PIECE = 2**20
 
 
 class Outcome(NamedTuple):
@@ -49,36 +46,22 @@ class Outcome(NamedTuple):
         return self.status == 489 and asked.lower() == "true"
 
 
-async def deliver(session: "aiohttp.ClientSession", message: Message, key: str) -> Outcome:
+async def deliver(connections: "Connections", message: Message, key: str) -> Outcome:
     """Make one attempt to deliver a message; never raise for what the destination does."""
-    from broker import connections  # here: aiohttp takes 0.12 s, and a site that starts can wait
+    from broker.exchange import FAILURES, reason  # here: aiohttp takes 0.12 s to import
 
     seconds = longest_seconds(message)
     body = bytes(message.body)
     try:
-        url, authorization = connections.requested(message.url)
-        headers = headers_for(message, key)
-        if authorization:
-            headers.setdefault("Authorization", authorization)
-        async with (
-            asyncio.timeout(seconds),
-            session.request(
-                message.method,
-                url,
-                data=body if len(body) <= LARGEST_IN_ONE_PIECE else io.BytesIO(body),
-                headers=headers,
-                allow_redirects=False,
-            ) as response,
-        ):
-            return Outcome.answered(
-                response.status,
-                response_header(response.headers.items()),
-                await connections.read_up_to(response, settings.BROKER_RESPONSE_BYTES),
+        async with asyncio.timeout(seconds):
+            response = await connections.request(
+                message.method, message.url, headers_for(message, key), body
             )
+        return Outcome.answered(*response)
     except TimeoutError:
         return no_answer_within(seconds)
-    except connections.FAILURES as error:
-        return Outcome(0, {}, b"", connections.reason(error))
+    except FAILURES as error:
+        return Outcome(0, {}, b"", reason(error))
 
 
 def longest_seconds(message: Message) -> float:

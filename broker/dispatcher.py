@@ -35,14 +35,15 @@ from groupcommit.writer import writer
 from logfields import log_fields
 
 if TYPE_CHECKING:
-    import aiohttp
+    from broker.connections import Connections
 
 logger = logging.getLogger(__name__)
 
-type Deliver = Callable[[aiohttp.ClientSession, Message, str], Awaitable[Outcome]]
+type Deliver = Callable[[Connections, Message, str], Awaitable[Outcome]]
 
 CLAIM_AT_ONCE = 100
-# How long a busy dispatcher lets its next claim wait for others to commit with.
+# How long a busy dispatcher lets its next claim wait for others to commit with; not while there
+# are more messages than one claim gets.
 PATIENCE_SECONDS = 0.03
 # At most this long between two pulses, and at least three of them in a lease.
 PULSE_MS = 2000
@@ -74,9 +75,9 @@ class Dispatcher:
         self.wake = asyncio.Event()
         self.watch = wakeup.Watch(self.wake.set, lambda: len(self.in_flight) >= self.limit)
         self.stopping, self.stopping_since, self.has_left = False, 0.0, False
-        self.pulsed_at = 0
+        self.pulsed_at, self.has_backlog = 0, False
         self.loop_task: asyncio.Task[None] | None = None
-        self.session: aiohttp.ClientSession | None = None
+        self.connections: Connections | None = None
 
     def start(self) -> None:
         """Run on the present event loop until `stop`."""
@@ -143,10 +144,11 @@ class Dispatcher:
         room = min(self.limit - len(self.in_flight), CLAIM_AT_ONCE)
         if room <= 0:
             return [], None
-        patience = PATIENCE_SECONDS if len(self.in_flight) > BUSY else 0
+        patience = PATIENCE_SECONDS if len(self.in_flight) > BUSY and not self.has_backlog else 0
         terms = self.terms(room, self.claims_until())
         # If a power cut undoes a claim, the message is delivered again, as it is if one ends it.
         claimed = await writer.write(claim, terms, patience, flush=False)
+        self.has_backlog = len(claimed.rows) == CLAIM_AT_ONCE
         messages = self.start_deliveries(claimed)
         if (
             claimed.next_due_at is not None
@@ -205,11 +207,11 @@ class Dispatcher:
         """Make one attempt: without a socket if the message is for the site of this process."""
         if self.own_site and self.own_site.has(message):
             return await self.own_site.deliver(message, key)
-        if not self.session:
-            from broker.connections import open_session  # here, as in delivery.py
+        if not self.connections:
+            from broker.connections import Connections  # here, as in delivery.py
 
-            self.session = open_session(self.limit)
-        return await self.deliver(self.session, message, key)
+            self.connections = Connections()
+        return await self.deliver(self.connections, message, key)
 
     async def settle(self, message: Message, outcome: Outcome) -> Settlement:
         """Write down the outcome of an attempt, trying until the database accepts it; return that.
@@ -276,6 +278,6 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Close the connections to destinations."""
-        if self.session:
-            await self.session.close()
-            self.session = None
+        if self.connections:
+            await self.connections.aclose()
+            self.connections = None

@@ -1,32 +1,33 @@
 """Look up host names, and refuse private addresses.
 
 A message has been claimed and its URL names a host. With BROKER_REFUSE_PRIVATE_ADDRESSES only
-public addresses and the site's own are connected to. The check is made when the socket is
-made, so it also holds for a name that resolves to another address the second time, and for
-unusual ways to write 127.0.0.1.
+public addresses and the site's own are connected to. Addresses are checked, not names, so the
+check also holds for a name that resolves to another address the second time, and for unusual
+ways to write 127.0.0.1.
 """
 
 import asyncio
-import errno
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-from aiohttp.abc import AbstractResolver, ResolveResult
 from django.conf import settings
 from yarl import URL
 
-type Lookup = Callable[..., list[tuple[Any, ...]]]
+# What `socket.getaddrinfo` returns: (family, type, protocol, canonical name, socket address).
+type AddressInfo = tuple[Any, ...]
+type Lookup = Callable[..., list[AddressInfo]]
 type Address = IPv4Address | IPv6Address
 
 # A name server that does not answer blocks a thread for up to half a minute. The event loop's
 # own pool might have only five of them, for everything.
 LOOKUPS_AT_ONCE = 64
-# What the kernel buffers for a connection, and so what is read at once: responses are short, and
-# an endless one should neither fill the memory nor block the event loop while it is parsed.
-RECEIVE_BYTES = 32 * 1024
+# A thousand messages to one host are one lookup.
+REMEMBERED_SECONDS, MOST_REMEMBERED = 10.0, 1000
 # IPv4 addresses inside IPv6: https://www.rfc-editor.org/rfc/rfc6052#section-2.1
 NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -35,48 +36,66 @@ class PrivateAddress(OSError):
     """The address is not public, and BROKER_REFUSE_PRIVATE_ADDRESSES is set."""
 
 
-class Resolver(AbstractResolver):
-    """Look up names, and make the sockets to connect to their addresses."""
+class Resolver:
+    """Look up host names, each once in ten seconds."""
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo) -> None:
         self.lookup = lookup
         self.threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE, "lookup")
         self.own = own_hosts()
+        self.lookups: dict[tuple[str, int], tuple[float, asyncio.Future[list[AddressInfo]]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return the addresses of a name; OSError if it has none."""
-        loop, kind, flags = asyncio.get_running_loop(), socket.SOCK_STREAM, socket.AI_ADDRCONFIG
-        found = await loop.run_in_executor(
-            self.threads, self.lookup, host, port, family, kind, 0, flags
-        )
+    async def resolve(self, host: str, port: int) -> list[AddressInfo]:
+        """Return the addresses that a host may be connected at.
+
+        OSError if it has none, PrivateAddress if all that it has are private.
+        """
+        # Others wait for the same lookup, so it goes on when this attempt is over.
+        addresses = numeric(host, port) or await asyncio.shield(self.looked_up(host, port))
+        if not settings.BROKER_REFUSE_PRIVATE_ADDRESSES or settings.DEBUG:
+            return addresses
         if (host.lower(), port) in self.own:
-            self.own |= {(address[0], port) for *_, address in found}
-        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(
-                hostname=host, host=address[0], port=port, family=kin, proto=proto, flags=numeric
-            )
-            for kin, _, proto, _, address in found
-        ]
+            self.own |= {(address[0], port) for *_, address in addresses}
+        found = [info for info in addresses if self.is_allowed(*info[4][:2])]
+        if not found:
+            address = addresses[0][4][0]
+            text = f"{address} is not a public address, and this queue delivers to no other"
+            raise PrivateAddress(text)
+        return found
 
-    async def close(self) -> None:
+    def looked_up(self, host: str, port: int) -> "asyncio.Future[list[AddressInfo]]":
+        """Start to look a host up, unless that has just been done."""
+        now = time.monotonic()
+        since, found = self.lookups.get((host, port), (now, None))
+        if found is None or now - since > REMEMBERED_SECONDS or has_failed(found):
+            if len(self.lookups) >= MOST_REMEMBERED:
+                self.lookups.clear()
+            loop, kind, flags = asyncio.get_running_loop(), socket.SOCK_STREAM, socket.AI_ADDRCONFIG
+            found = loop.run_in_executor(self.threads, self.lookup, host, port, 0, kind, 0, flags)
+            self.lookups[host, port] = now, found
+        return found
+
+    def is_allowed(self, host: str, port: int) -> bool:
+        return (host, port) in self.own or is_public(ip_address(host))
+
+    def close(self) -> None:
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    def make_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """Make a socket for an address as `getaddrinfo` describes it.
 
-        PrivateAddress if it is private and may not be connected to.
-        """
-        family, kind, proto, _, (host, port, *_) = info
-        guarded = settings.BROKER_REFUSE_PRIVATE_ADDRESSES and not settings.DEBUG
-        if guarded and (host, port) not in self.own and not is_public(ip_address(host)):
-            text = f"{host} is not a public address, and this queue delivers to no other"
-            raise PrivateAddress(errno.EACCES, text)
-        made = socket.socket(family, kind, proto)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
-        return made
+@lru_cache(100)
+def numeric(host: str, port: int) -> list[AddressInfo]:
+    """Return the address that a host is, if it is one: no name server has to be asked."""
+    if "%" in host:
+        return []  # the system knows whether it has such an interface
+    try:
+        family = socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6
+    except ValueError:
+        return []
+    return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+
+
+def has_failed(lookup: "asyncio.Future[list[AddressInfo]]") -> bool:
+    return lookup.done() and (lookup.cancelled() or lookup.exception() is not None)
 
 
 def own_hosts() -> set[tuple[str, int]]:

@@ -21,7 +21,7 @@ from harness.waiting import eventually
 
 ADDRESS, CONNECTS_FROM = "127.0.0.7", "127.0.0.2"
 # Python's default context is strict about the extensions of an authority's certificate.
-EXTENSIONS = [f"subjectAltName=IP:{ADDRESS}", "keyUsage=critical,digitalSignature,keyCertSign"]
+KEY_USAGE = "keyUsage=critical,digitalSignature,keyCertSign"
 CONFIGURATION = """
 {user}
 daemon off;
@@ -104,20 +104,27 @@ class TLSProxy:
         self.server = re.sub(r"/\S+/(fullchain|privkey)\.pem", r"\1.pem", server)
         self.stack = ExitStack()
 
-    def make_certificate(self) -> None:
-        curve = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        files = ["-keyout", self.folder / "privkey.pem", "-out", self.certificate]
-        extensions = [word for extension in EXTENSIONS for word in ("-addext", extension)]
-        command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=test"]
-        subprocess.run(
-            [*command, "-newkey", *curve, *files, *extensions], check=True, capture_output=True
-        )
-
     def __enter__(self) -> Self:
-        self.make_certificate()
+        make_certificate(self.folder, f"IP:{ADDRESS}")
         blocks = f"proxy_bind {CONNECTS_FROM};\n{self.server}"
         self.stack.enter_context(running_nginx(self.folder, blocks))
         return self
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()
+
+
+def make_certificate(folder: Path, names: str) -> tuple[Path, Path]:
+    """Make a self-signed certificate for `names`, such as `DNS:a.test`, and its key.
+
+    The files have the names that Let's Encrypt gives them.
+    """
+    certificate, key = folder / "fullchain.pem", folder / "privkey.pem"
+    curve = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    extensions = ["-addext", f"subjectAltName={names}", "-addext", KEY_USAGE]
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    files = ["-keyout", key, "-out", certificate]
+    subprocess.run(
+        [*command, "-newkey", *curve, *files, *extensions], check=True, capture_output=True
+    )
+    return certificate, key

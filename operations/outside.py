@@ -9,21 +9,21 @@ import asyncio
 import json
 import secrets
 import time
+from contextlib import aclosing
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-import aiohttp
 from django.conf import settings
 from django.urls import reverse
 
 from broker.clock import now_ms
-from broker.connections import open_session
+from broker.connections import Connections
+from broker.exchange import FAILURES, reason
 from broker.signing import sign
 from operations.findings import OK, PROBLEM, UNKNOWN, Finding
 from operations.probes import MARKER, NOT_THE_DOCTOR, PASS_HEADER, new_pass
 
 SECONDS = 5
-LARGEST_ANSWER = 64 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ADDRESS, PROXIES, FORMS, KEYS = "Public URL", "Scheme and host", "Forms", "Signing keys"
 # The remedy where nothing answers.
@@ -75,9 +75,9 @@ def address_of(url: str = "") -> Address:
 
 async def look_outside(address: Address, keys: tuple[str, str]) -> Outside:
     """Ask the site how a request looks to it, then whether it accepts forms and signatures."""
-    async with open_session(limit=8) as session:
+    async with aclosing(Connections()) as connections:
         sent_at = now_ms()
-        answer = await ask(session, address, "doctor_seen", {PASS_HEADER: new_pass()})
+        answer = await ask(connections, address, "doctor_seen", {PASS_HEADER: new_pass()})
         seen = answer.json if answer.status == 200 and "site" in answer.json else None
         first = address_finding(address, answer, seen)
         if seen is None:
@@ -85,14 +85,14 @@ async def look_outside(address: Address, keys: tuple[str, str]) -> Outside:
             left = [Finding(name, UNKNOWN, words) for name in (PROXIES, FORMS, KEYS)]
             return Outside([first, *left], reached=False)
         forms, signatures = await asyncio.gather(
-            forms_finding(session, address), keys_finding(session, address, seen, keys)
+            forms_finding(connections, address), keys_finding(connections, address, seen, keys)
         )
     ahead = int(seen["time"] - (sent_at + answer.milliseconds / 2))
     return Outside([first, proxies_finding(address, seen), forms, signatures], True, ahead)
 
 
 async def ask(
-    session: aiohttp.ClientSession,
+    connections: Connections,
     address: Address,
     name: str,
     headers: dict[str, str],
@@ -103,23 +103,17 @@ async def ask(
     headers["X-Forwarded-For"] = MARKER
     if not address.public and settings.SERVED_OVER_HTTPS:
         headers["X-Forwarded-Proto"] = "https"  # as a proxy would say, on this machine only
-    started = time.perf_counter()
+    url, started = address.url + reverse(name), time.perf_counter()
     try:
-        async with session.post(
-            address.url + reverse(name),
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(SECONDS),
-        ) as response:
-            content = await response.content.read(LARGEST_ANSWER)
-            took = 1000 * (time.perf_counter() - started)
-            location = response.headers.get("Location", "")
-            return Answer(response.status, content, location, "", took)
+        async with asyncio.timeout(SECONDS):
+            response = await connections.request("POST", url, headers, body)
     except TimeoutError:
         return Answer(0, error=f"no answer within {SECONDS} s")
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        return Answer(0, error=str(error) or type(error).__name__)
+    except FAILURES as error:
+        return Answer(0, error=reason(error))
+    took = 1000 * (time.perf_counter() - started)
+    location = response.header.get("Location", [""])[0]
+    return Answer(response.status, response.body, location, "", took)
 
 
 def address_finding(address: Address, answer: Answer, seen: dict[str, Any] | None) -> Finding:
@@ -219,7 +213,7 @@ def bare(scheme: str, host: str) -> str:
     return host.lower().removesuffix(f":{DEFAULT_PORTS.get(scheme)}")
 
 
-async def forms_finding(session: aiohttp.ClientSession, address: Address) -> Finding:
+async def forms_finding(connections: Connections, address: Address) -> Finding:
     """Whether a form of a visitor's browser is accepted: its Origin is the one of the address."""
     asked, token = urlsplit(address.url), secrets.token_hex(16)
     scheme = "https" if not address.public and settings.SERVED_OVER_HTTPS else asked.scheme
@@ -230,7 +224,7 @@ async def forms_finding(session: aiohttp.ClientSession, address: Address) -> Fin
         "X-CSRFToken": token,
         "Origin": origin,
     }
-    answer = await ask(session, address, "doctor_form", headers)
+    answer = await ask(connections, address, "doctor_form", headers)
     if answer.json.get("accepted"):
         return Finding(FORMS, OK, f"A form that is sent from {origin} is accepted.")
     if answer.status == 403:
@@ -243,7 +237,7 @@ async def forms_finding(session: aiohttp.ClientSession, address: Address) -> Fin
 
 
 async def keys_finding(
-    session: aiohttp.ClientSession,
+    connections: Connections,
     address: Address,
     seen: dict[str, Any],
     keys: tuple[str, str],
@@ -257,7 +251,7 @@ async def keys_finding(
 
     async def accepted(key: str) -> Answer:
         signed = {"Upstash-Signature": sign(url, body, key, int(time.time()))} if key else {}
-        return await ask(session, address, "doctor_signature", signed, body)
+        return await ask(connections, address, "doctor_signature", signed, body)
 
     wrong = f"sig_{secrets.token_hex(16)}"
     now, later, never = await asyncio.gather(*map(accepted, (*keys, wrong)))

@@ -2,8 +2,7 @@
 
 import re
 
-import aiohttp
-
+from broker.connections import Connections
 from broker.delivery import Outcome, headers_for
 from broker.dispatcher import Dispatcher
 from broker.models import Message
@@ -12,7 +11,7 @@ from jobs.models import Job
 
 
 async def test_a_messages_way_from_the_click_to_the_end(async_client, transactional_db, settings):
-    async def deliver(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
+    async def deliver(connections: Connections, message: Message, key: str) -> Outcome:
         """Make the POST to this site without a network."""
         response = await async_client.post(
             message.url.removeprefix(settings.PUBLIC_URL),

@@ -4,13 +4,13 @@ import asyncio
 import resource
 from collections.abc import AsyncIterator, Callable
 
-import aiohttp
 import pytest
 from django.db import ProgrammingError, connection
 from django.http import HttpRequest, HttpResponse
 
 from broker import open_files
 from broker.claiming import LOST
+from broker.connections import Connections
 from broker.delivery import Outcome
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Event, Message, Pulse, State
@@ -182,7 +182,7 @@ async def test_delivered_message_leaves_no_dead_letter(clock):
 
 
 async def test_attempt_that_breaks_is_a_failed_attempt(clock):
-    async def broken(session: object, message: object, key: object) -> Outcome:
+    async def broken(connections: object, message: object, key: object) -> Outcome:
         raise RuntimeError("broken")
 
     message = await published()
@@ -251,7 +251,7 @@ async def test_settlements_of_one_batch_do_not_mix(clock):
     ]
     wanted = {(await published(max_retries=n)).id: outcome for n, outcome, _ in fates}
 
-    async def by_id(session: object, message: Message, key: object) -> Outcome:
+    async def by_id(connections: object, message: Message, key: object) -> Outcome:
         return wanted[message.id]
 
     assert await Dispatcher(by_id, clock).run_once() == 4
@@ -433,19 +433,19 @@ async def test_dispatcher_outlives_a_turn_that_raises(start, settings):
     await destination.get(seconds=5)
 
 
-async def test_session_is_shared_and_closed_at_the_end(start):
-    sessions: list[aiohttp.ClientSession] = []
+async def test_connections_are_shared_and_closed_at_the_end(start):
+    passed: list[Connections] = []
 
-    async def attempt(session: aiohttp.ClientSession, message: object, key: object) -> Outcome:
-        sessions.append(session)
+    async def attempt(connections: Connections, message: object, key: object) -> Outcome:
+        passed.append(connections)
         return OK
 
     for _ in range(2):
         await published()
     dispatcher = Dispatcher(attempt)
     await dispatcher.run_once()
-    assert len(set(sessions)) == 1
-    assert sessions[0].closed
+    assert len(set(passed)) == 1
+    assert passed[0].closed
 
 
 async def test_every_dispatcher_has_a_name_of_its_own():

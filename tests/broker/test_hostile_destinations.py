@@ -6,14 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
-import aiohttp
 import psutil
 import pytest
 from aiohttp import test_utils, web
 
 from broker import delivery
-from broker.connections import open_session
+from broker.connections import Connections
 from broker.delivery import Outcome
 from harness.processes import ROOT
 from tests.broker.hostile import BOMB, BROKEN, ENDLESS, FLOODS, SLOW
@@ -34,8 +34,8 @@ def urls() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with open_session(limit=1000) as opened:
+async def connections() -> AsyncIterator[Connections]:
+    async with aclosing(Connections()) as opened:
         yield opened
 
 
@@ -49,12 +49,12 @@ async def healthy() -> AsyncIterator[str]:
 
 
 async def deliver(
-    session: aiohttp.ClientSession, url: str, seconds: float = 20, **fields: object
+    connections: Connections, url: str, seconds: float = 20, **fields: object
 ) -> tuple[Outcome, float]:
     """The outcome of an attempt, and how many seconds it took."""
     message = new_message(url=url, timeout_seconds=seconds, **fields)
     began = time.monotonic()
-    return await delivery.deliver(session, message, KEY), time.monotonic() - began
+    return await delivery.deliver(connections, message, KEY), time.monotonic() - began
 
 
 def connected() -> set[str]:
@@ -64,15 +64,15 @@ def connected() -> set[str]:
 
 
 @pytest.mark.parametrize("name", SLOW)
-async def test_slow_destination_has_until_its_timeout(session, urls, name):
-    outcome, seconds = await deliver(session, urls[name], seconds=0.2)
+async def test_slow_destination_has_until_its_timeout(connections, urls, name):
+    outcome, seconds = await deliver(connections, urls[name], seconds=0.2)
     assert outcome == Outcome(0, {}, b"", "no answer within 0.2 s")
     assert seconds < 2
 
 
-async def test_destination_that_reads_nothing_has_until_its_timeout(session, urls):
+async def test_destination_that_reads_nothing_has_until_its_timeout(connections, urls):
     body = bytes(5_000_000)
-    outcome, seconds = await deliver(session, urls["reads nothing"], seconds=0.2, body=body)
+    outcome, seconds = await deliver(connections, urls["reads nothing"], seconds=0.2, body=body)
     assert outcome.error == "no answer within 0.2 s"
     assert seconds < 2
     async with asyncio.timeout(5):  # nor does it keep the connection
@@ -81,52 +81,52 @@ async def test_destination_that_reads_nothing_has_until_its_timeout(session, url
 
 
 @pytest.mark.parametrize("name", FLOODS)
-async def test_flood_is_cut_off(session, urls, name):
-    outcome, seconds = await deliver(session, urls[name])
+async def test_flood_is_cut_off(connections, urls, name):
+    outcome, seconds = await deliver(connections, urls[name])
     assert outcome.status == 0
     assert outcome.error
     assert seconds < 5
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-async def test_endless_body_is_cut(session, urls, settings, name):
+async def test_endless_body_is_cut(connections, urls, settings, name):
     settings.BROKER_RESPONSE_BYTES = 10_000
-    outcome, seconds = await deliver(session, urls[name])
+    outcome, seconds = await deliver(connections, urls[name])
     assert (outcome.status, outcome.body) == (200, b"x" * 10_000)
     assert seconds < 5
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_broken_answer_is_a_failed_attempt(session, urls, name):
-    outcome, seconds = await deliver(session, urls[name])
+async def test_broken_answer_is_a_failed_attempt(connections, urls, name):
+    outcome, seconds = await deliver(connections, urls[name])
     assert not outcome.accepted
     assert outcome.error
     assert seconds < 5
 
 
-async def test_compressed_bomb_is_not_unpacked(session, urls):
-    outcome, _ = await deliver(session, urls["a bomb"])
+async def test_compressed_bomb_is_not_unpacked(connections, urls):
+    outcome, _ = await deliver(connections, urls["a bomb"])
     assert (outcome.status, outcome.body) == (200, BOMB)
 
 
-async def test_redirect_to_itself_is_one_failed_attempt(session, urls):
-    outcome, _ = await deliver(session, urls["a redirect to itself"])
+async def test_redirect_to_itself_is_one_failed_attempt(connections, urls):
+    outcome, _ = await deliver(connections, urls["a redirect to itself"])
     assert (outcome.status, outcome.error) == (302, "HTTP 302")
 
 
-async def test_hundred_megabytes_of_headers_cost_no_memory(session, urls):
+async def test_hundred_megabytes_of_headers_cost_no_memory(connections, urls):
     process = psutil.Process()
     before = process.memory_info().rss
-    outcome, _ = await deliver(session, urls["100 MB of headers"])
+    outcome, _ = await deliver(connections, urls["100 MB of headers"])
     assert outcome.status == 0
     assert process.memory_info().rss - before < 20_000_000
 
 
-async def test_healthy_destination_does_not_notice_hostile_ones(session, urls, healthy):
+async def test_healthy_destination_does_not_notice_hostile_ones(connections, urls, healthy):
     took: list[float] = []
-    hostile = asyncio.gather(*(deliver(session, url, seconds=1.5) for url in urls.values()))
+    hostile = asyncio.gather(*(deliver(connections, url, seconds=1.5) for url in urls.values()))
     while not hostile.done():
-        outcome, seconds = await deliver(session, healthy)
+        outcome, seconds = await deliver(connections, healthy)
         assert outcome.accepted
         took.append(seconds)
     assert max(took) < 1

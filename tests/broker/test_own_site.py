@@ -8,6 +8,7 @@ import io
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from urllib.parse import unquote
 
 import pytest
@@ -16,7 +17,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.core.signals import request_finished, request_started
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
-from broker.connections import open_session
+from broker.connections import Connections
 from broker.delivery import Outcome, deliver
 from broker.headers import header_text
 from broker.models import Message
@@ -86,8 +87,8 @@ class Site:
         if self.own_site:
             assert self.own_site.has(message)
             return await self.own_site.deliver(message, KEY)
-        async with open_session(limit=10) as session:
-            return await deliver(session, message, KEY)
+        async with aclosing(Connections()) as connections:
+            return await deliver(connections, message, KEY)
 
 
 @pytest.fixture(params=["in process", "over a socket"])

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from ipaddress import ip_address
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import test_utils, web
 
 from broker import delivery
-from broker.connections import open_session
+from broker.connections import Connections
 from broker.delivery import Outcome
 from broker.resolver import LOOKUPS_AT_ONCE, Resolver, is_public
 from tests.broker.messages import new_message
@@ -32,8 +33,8 @@ async def port(settings) -> AsyncIterator[int]:
 
 
 async def deliver(url: str, lookup: Any = socket.getaddrinfo) -> Outcome:
-    async with open_session(1, lookup) as session:
-        return await delivery.deliver(session, new_message(url=url), KEY)
+    async with aclosing(Connections(lookup)) as connections:
+        return await delivery.deliver(connections, new_message(url=url), KEY)
 
 
 def leading_to(*addresses: str) -> Any:
@@ -94,17 +95,19 @@ async def test_refusal_says_which_address_and_nothing_else(port):
 async def test_name_is_refused_once_it_leads_to_a_private_address(port):
     lookup = leading_to("93.184.216.34", "127.0.0.1")
     (first,) = await Resolver(lookup).resolve("rebound.test", port)
-    assert is_public(ip_address(first["host"]))
+    assert is_public(ip_address(first[4][0]))
     outcome = await deliver(f"http://rebound.test:{port}/", lookup)
     assert outcome.error.startswith("127.0.0.1 is not a public address")
 
 
 async def test_every_connection_is_checked_anew(port, settings):
     settings.PUBLIC_URL = f"http://site.test:{port}"
-    async with open_session(1, leading_to("127.0.0.1", "127.0.0.2")) as session:
-        assert (await delivery.deliver(session, new_message(url=settings.PUBLIC_URL), KEY)).accepted
+    async with aclosing(Connections(leading_to("127.0.0.1", "127.0.0.2"))) as connections:
+        assert (
+            await delivery.deliver(connections, new_message(url=settings.PUBLIC_URL), KEY)
+        ).accepted
         url = f"http://rebound.test:{port}/"
-        outcome = await delivery.deliver(session, new_message(url=url), KEY)
+        outcome = await delivery.deliver(connections, new_message(url=url), KEY)
     assert outcome.error.startswith("127.0.0.2 is not a public address")
 
 
@@ -153,4 +156,4 @@ async def test_name_servers_that_do_not_answer_hold_up_nobody_else():
         assert len(await resolver.resolve("living.test", 80)) == 1
     may_answer.set()
     await asyncio.gather(*dead)
-    await resolver.close()
+    resolver.close()

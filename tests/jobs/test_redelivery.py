@@ -1,9 +1,9 @@
 """A dead letter that somebody retries: the queue delivers it again, and its job runs again."""
 
-import aiohttp
 import pytest
 from django.test import AsyncClient
 
+from broker.connections import Connections
 from broker.delivery import Outcome, headers_for
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Message
@@ -15,7 +15,7 @@ from tests.broker.calls import ask
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def deliver(session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
+async def deliver(connections: Connections, message: Message, key: str) -> Outcome:
     """Make the POST to this site without a network."""
     headers = {k: v for k, v in headers_for(message, key).items() if k != "Content-Type"}
     path = "/" + message.url.partition("//")[2].partition("/")[2]

@@ -520,7 +520,7 @@ def test_timeline_tells_attempts_and_steps(client, transactional_db):
 
 
 async def test_destination_that_cannot_be_reached_is_told_from_the_queues_log(transactional_db):
-    async def nobody_there(session: object, message: Message, key: str) -> Outcome:
+    async def nobody_there(connections: object, message: Message, key: str) -> Outcome:
         return Outcome(0, {}, b"", "Cannot connect to host jobs.example.com")
 
     result = await long_task.aenqueue("http://target.test/")

@@ -1,10 +1,10 @@
 """The embedded queue, run by hand: it delivers to this site without a network or a wait."""
 
-import aiohttp
 from django.conf import settings
 from django.test import AsyncClient
 
 from broker.clock import now_ms
+from broker.connections import Connections
 from broker.delivery import Outcome, headers_for
 from broker.dispatcher import Dispatcher
 from broker.models import Message
@@ -16,7 +16,7 @@ class HandQueue:
     def __init__(self) -> None:
         self.answers: list[tuple[str, int]] = []
 
-    async def deliver(self, session: aiohttp.ClientSession, message: Message, key: str) -> Outcome:
+    async def deliver(self, connections: Connections, message: Message, key: str) -> Outcome:
         path = message.url.removeprefix(settings.PUBLIC_URL)
         headers = headers_for(message, key)
         response = await AsyncClient().post(
