@@ -29,7 +29,7 @@ from broker.resolver import Lookup, PrivateAddress, Resolver
 # A connection is reused for at most a second: a server that closes an idle one just then
 # (gunicorn after 5 s, node after 5 s) would cost the message an attempt.
 KEEPALIVE_SECONDS = 1.0
-# When to try a host's next address beside the first: https://www.rfc-editor.org/rfc/rfc8305
+# When to try a host's next address alongside the first: https://www.rfc-editor.org/rfc/rfc8305
 NEXT_ADDRESS_SECONDS = 0.25
 # Without a body, these have no Content-Length: https://www.rfc-editor.org/rfc/rfc9110#section-8.6
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -46,12 +46,12 @@ class Connections:
         self.closed = False
 
     async def request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, longest: int
     ) -> Response:
         """Make one request and no second one; one of exchange.FAILURES if it fails.
 
         Redirects are not followed and cookies not kept. The header values are text as
-        `headers.header_text` makes it.
+        `headers.header_text` makes it. Of the response's body, `longest` bytes are kept.
         """
         target, authorization = requested(url)
         head = request_head(method, target, headers, authorization, len(body))
@@ -60,7 +60,7 @@ class Connections:
         if connection is None:
             connection = await self.opened(origin)
         try:
-            return await connection.exchange(method, head, body)
+            return await connection.exchange(method, head, body, longest)
         finally:
             if connection.is_free and not self.closed:
                 self.keep(origin, connection)
@@ -70,10 +70,11 @@ class Connections:
 
     def reused(self, origin: Origin) -> Connection | None:
         """Take a free connection, if there is one."""
-        free = self.free.get(origin)
-        while free:
+        while free := self.free.get(origin):
             connection, timer = free.popitem()
             timer.cancel()
+            if not free:
+                del self.free[origin]
             if connection.is_connected() and not connection.should_close:
                 return connection
             connection.abort()

@@ -55,7 +55,11 @@ async def deliver(connections: "Connections", message: Message, key: str) -> Out
     try:
         async with asyncio.timeout(seconds):
             response = await connections.request(
-                message.method, message.url, headers_for(message, key), body
+                message.method,
+                message.url,
+                headers_for(message, key),
+                body,
+                settings.BROKER_RESPONSE_BYTES,
             )
         return Outcome.answered(*response)
     except TimeoutError:

@@ -11,7 +11,6 @@ from typing import NamedTuple, cast
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
-from django.conf import settings
 
 from broker.headers import response_header
 
@@ -23,6 +22,9 @@ LONGEST_HEADER_LINE = 8190
 MOST_HEADERS = 128
 MOST_INTERIM_RESPONSES = 100
 END_OF_HEAD = b"\r\n\r\n"
+# A transport over TLS does not say how much of what it has encrypted is still to be sent. So much
+# of a body fits in what the kernel buffers.
+LARGEST_OVER_TLS = 16 * 1024
 SWITCHING_PROTOCOLS = 101  # the one interim response that is also the last
 # What the kernel buffers for a connection, and so what is read at once: responses are short, and
 # an endless one should neither fill the memory nor block the event loop while it is parsed.
@@ -54,9 +56,11 @@ class Connection(ResponseHandler):
         connected = cast(socket.socket, transport.get_extra_info("socket"))
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
 
-    async def exchange(self, method: str, head: bytes, body: bytes) -> Response:
-        """Send a request and read the response; one of FAILURES if there is none."""
-        longest: int = settings.BROKER_RESPONSE_BYTES
+    async def exchange(self, method: str, head: bytes, body: bytes, longest: int) -> Response:
+        """Send a request and read the response, up to `longest` bytes of its body.
+
+        One of FAILURES if there is none.
+        """
         self.is_free = False
         self.room = LONGEST_HEADER_LINE * MOST_HEADERS + 4 * longest
         self.set_response_params(
@@ -78,7 +82,7 @@ class Connection(ResponseHandler):
         self.is_free = (
             not self.should_close  # there is more of the response to come, or of something else
             and self.transport is not None
-            and self.transport.get_write_buffer_size() == 0
+            and is_sent(self.transport, len(body))
         )
         header = response_header(message.headers.items())
         return Response(message.code, header, bytes(kept[:longest]))
@@ -102,6 +106,12 @@ class Connection(ResponseHandler):
         if error is not None and body is not None and not body.is_eof():
             text = getattr(error, "message", "") or str(error)
             body.set_exception(aiohttp.ClientPayloadError(text))
+
+
+def is_sent(transport: asyncio.Transport, length: int) -> bool:
+    """Whether a request with such a body has been sent whole; False if that cannot be known."""
+    is_small = length <= LARGEST_OVER_TLS or transport.get_extra_info("ssl_object") is None
+    return is_small and transport.get_write_buffer_size() == 0
 
 
 def reason(error: Exception) -> str:

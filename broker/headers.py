@@ -54,7 +54,7 @@ def header_bytes(text: bytes) -> bytes:
 
 
 def request_headers(header: dict[str, list[str]]) -> CIMultiDict[str]:
-    """Return a row's headers for aiohttp, without those that a publisher must not set."""
+    """Return a row's headers for a destination, without those that a publisher must not set."""
     return CIMultiDict(
         (name, value)
         for name, values in header.items()

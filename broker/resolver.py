@@ -37,7 +37,7 @@ class PrivateAddress(OSError):
 
 
 class Resolver:
-    """Look up host names, each once in ten seconds."""
+    """Look up host names, and remember for ten seconds what was found."""
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo) -> None:
         self.lookup = lookup
@@ -55,8 +55,8 @@ class Resolver:
         if not settings.BROKER_REFUSE_PRIVATE_ADDRESSES or settings.DEBUG:
             return addresses
         if (host.lower(), port) in self.own:
-            self.own |= {(address[0], port) for *_, address in addresses}
-        found = [info for info in addresses if self.is_allowed(*info[4][:2])]
+            return addresses
+        found = [info for info in addresses if is_public(ip_address(info[4][0]))]
         if not found:
             address = addresses[0][4][0]
             text = f"{address} is not a public address, and this queue delivers to no other"
@@ -64,19 +64,18 @@ class Resolver:
         return found
 
     def looked_up(self, host: str, port: int) -> "asyncio.Future[list[AddressInfo]]":
-        """Start to look a host up, unless that has just been done."""
+        """Start to look a host up, unless that is under way or has just been done."""
         now = time.monotonic()
         since, found = self.lookups.get((host, port), (now, None))
-        if found is None or now - since > REMEMBERED_SECONDS or has_failed(found):
+        is_old = now - since > REMEMBERED_SECONDS
+        if found is None or has_failed(found) or (is_old and found.done()):
             if len(self.lookups) >= MOST_REMEMBERED:
                 self.lookups.clear()
             loop, kind, flags = asyncio.get_running_loop(), socket.SOCK_STREAM, socket.AI_ADDRCONFIG
             found = loop.run_in_executor(self.threads, self.lookup, host, port, 0, kind, 0, flags)
+            found.add_done_callback(has_failed)  # else asyncio logs an error that nobody waits for
             self.lookups[host, port] = now, found
         return found
-
-    def is_allowed(self, host: str, port: int) -> bool:
-        return (host, port) in self.own or is_public(ip_address(host))
 
     def close(self) -> None:
         self.threads.shutdown(wait=False, cancel_futures=True)

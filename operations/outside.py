@@ -24,6 +24,7 @@ from operations.findings import OK, PROBLEM, UNKNOWN, Finding
 from operations.probes import MARKER, NOT_THE_DOCTOR, PASS_HEADER, new_pass
 
 SECONDS = 5
+LARGEST_ANSWER = 64 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ADDRESS, PROXIES, FORMS, KEYS = "Public URL", "Scheme and host", "Forms", "Signing keys"
 # The remedy where nothing answers.
@@ -106,7 +107,7 @@ async def ask(
     url, started = address.url + reverse(name), time.perf_counter()
     try:
         async with asyncio.timeout(SECONDS):
-            response = await connections.request("POST", url, headers, body)
+            response = await connections.request("POST", url, headers, body, LARGEST_ANSWER)
     except TimeoutError:
         return Answer(0, error=f"no answer within {SECONDS} s")
     except FAILURES as error:

@@ -60,7 +60,7 @@ async def connections() -> AsyncIterator[Connections]:
 
 async def post(connections: Connections, url: str, body: bytes = b"") -> Response:
     async with asyncio.timeout(10):
-        return await connections.request("POST", url, {}, body)
+        return await connections.request("POST", url, {}, body, 1000)
 
 
 def naming(*hosts: str) -> Any:
@@ -114,6 +114,15 @@ async def test_connection_with_more_to_come_is_not_used_again(server, connection
     assert server.connected == 2
 
 
+async def test_nothing_is_left_of_an_origin_that_closes_its_connections(server, connections):
+    await post(connections, server.url)
+    server.answer = lambda writer: writer.write(
+        OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    )
+    await post(connections, server.url)
+    assert connections.free == {}
+
+
 async def test_answer_to_no_request_is_never_taken_for_one(server, connections):
     await post(connections, server.url)
     server.writers[0].write(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
@@ -135,7 +144,10 @@ async def test_connection_that_the_server_has_closed_costs_no_attempt(server, co
     assert (await post(connections, server.url)).status == 200
 
 
-async def test_connection_is_not_used_again_while_its_request_is_not_read(server, connections):
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_connection_is_not_used_again_while_its_request_is_not_read(
+    trusting, certificate, scheme
+):
     async def answer_unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.pause_reading()
@@ -144,18 +156,22 @@ async def test_connection_is_not_used_again_while_its_request_is_not_read(server
         writer.transport.abort()
 
     ended = asyncio.Event()
-    async with await asyncio.start_server(answer_unread, "127.0.0.1", 0) as running:
-        port = running.sockets[0].getsockname()[1]
-        assert (await post(connections, f"http://127.0.0.1:{port}/", bytes(30_000_000))).status
-        assert not connections.free
-        ended.set()
+    context = serving(certificate) if scheme == "https" else None
+    start = asyncio.start_server(answer_unread, "127.0.0.1", 0, ssl=context)
+    async with await start as running, aclosing(Connections(naming("127.0.0.1"))) as connections:
+        url = f"{scheme}://one.test:{running.sockets[0].getsockname()[1]}/"
+        try:
+            assert (await post(connections, url, bytes(30_000_000))).status == 200
+            assert not connections.free
+        finally:
+            ended.set()
 
 
 async def test_cancelled_request_closes_its_connection(server, connections):
     server.answer = lambda writer: None
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await connections.request("POST", server.url, {}, b"")
+            await connections.request("POST", server.url, {}, b"", 1000)
     async with asyncio.timeout(5):
         while not server.writers[0].is_closing():
             await asyncio.sleep(0.005)
@@ -174,9 +190,19 @@ async def test_request_that_ends_after_the_close_keeps_no_connection(server):
     assert not connections.free
 
 
-async def test_next_address_is_tried_if_the_first_does_not_answer(server):
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.2", server.port))  # refuses, as it does not listen
+async def test_next_address_is_tried_if_the_first_refuses(server):
+    async with aclosing(Connections(naming("127.0.0.2", "127.0.0.1"))) as connections:
+        assert (await post(connections, f"http://two.test:{server.port}/")).status == 200
+
+
+async def test_address_that_says_nothing_does_not_hold_up_the_next(server, monkeypatch):
+    monkeypatch.setattr(module, "NEXT_ADDRESS_SECONDS", 0.01)
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.2", server.port))
+        full.listen(0)  # the kernel drops what does not fit
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
         async with aclosing(Connections(naming("127.0.0.2", "127.0.0.1"))) as connections:
             assert (await post(connections, f"http://two.test:{server.port}/")).status == 200
 
@@ -213,16 +239,20 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     return make_certificate(tmp_path, "DNS:one.test")
 
 
-@pytest.fixture
-async def over_tls(certificate: tuple[Path, Path]) -> AsyncIterator[Server]:
-    serving = Server()
+def serving(certificate: tuple[Path, Path]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    start = asyncio.start_server(serving.handle, "127.0.0.1", 0, ssl=context)
+    return context
+
+
+@pytest.fixture
+async def over_tls(certificate: tuple[Path, Path]) -> AsyncIterator[Server]:
+    counting = Server()
+    start = asyncio.start_server(counting.handle, "127.0.0.1", 0, ssl=serving(certificate))
     async with await start as running:
-        serving.port = running.sockets[0].getsockname()[1]
-        yield serving
-        for writer in serving.writers:
+        counting.port = running.sockets[0].getsockname()[1]
+        yield counting
+        for writer in counting.writers:
             writer.close()
 
 

@@ -313,7 +313,6 @@ async def test_connection_refused_is_an_error(connections, unused_tcp_port):
         "http://a%00b/",
         "http://[v1.a]/",
         "http://a:99999/",
-        "http://2130706433/",
         "http://[fe80::1%25nothing]/",
         "http://%F0%9F/",
     ],

@@ -47,7 +47,7 @@ async def connection(peer: Peer) -> AsyncIterator[Connection]:
 
 async def test_response_is_read_whole(peer, connection):
     peer.answers = [b"HTTP/1.1 201 Created\r\nx-a: 1\r\nX-A: 2\r\nContent-Length: 2\r\n\r\nok"]
-    response = await connection.exchange("POST", HEAD, b"")
+    response = await connection.exchange("POST", HEAD, b"", 1000)
     assert response == Response(201, {"X-A": ["1", "2"], "Content-Length": ["2"]}, b"ok")
     assert peer.got == [HEAD]
 
@@ -55,41 +55,38 @@ async def test_response_is_read_whole(peer, connection):
 async def test_interim_responses_are_not_the_answer(peer, connection):
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
     peer.answers = [interim + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
-    assert (await connection.exchange("POST", HEAD, b"")).status == 200
+    assert (await connection.exchange("POST", HEAD, b"", 1000)).status == 200
 
 
 async def test_answer_to_head_has_no_body(peer, connection):
     peer.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"] * 2
     for _ in range(2):
-        response = await connection.exchange("HEAD", HEAD, b"")
+        response = await connection.exchange("HEAD", HEAD, b"", 1000)
         assert (response.status, response.body, connection.is_free) == (200, b"", True)
 
 
 async def test_body_without_a_length_ends_with_the_connection(peer, connection):
     peer.answers = [b"HTTP/1.1 200 OK\r\n\r\nto the end"]
-    assert (await connection.exchange("POST", HEAD, b"")).body == b"to the end"
+    assert (await connection.exchange("POST", HEAD, b"", 1000)).body == b"to the end"
     assert not connection.is_free
 
 
 @pytest.mark.parametrize(("length", "free"), [(1000, True), (1001, False)])
-async def test_connection_is_free_once_the_response_is_read(
-    peer, connection, settings, length, free
-):
-    settings.BROKER_RESPONSE_BYTES = 1000
+async def test_connection_is_free_once_the_response_is_read(peer, connection, length, free):
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
     peer.answers = [head + b"x" * 1000]
-    assert (await connection.exchange("POST", HEAD, b"")).body == b"x" * 1000
+    assert (await connection.exchange("POST", HEAD, b"", 1000)).body == b"x" * 1000
     assert connection.is_free == free
 
 
 async def test_connection_that_is_lost_before_the_request_is_an_error(peer, connection):
     peer.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
-    await connection.exchange("POST", HEAD, b"")
+    await connection.exchange("POST", HEAD, b"", 1000)
     async with asyncio.timeout(5):
         while connection.is_connected():  # it closes after the last answer
             await asyncio.sleep(0.005)
         with pytest.raises(aiohttp.ServerDisconnectedError):
-            await connection.exchange("POST", HEAD, b"")
+            await connection.exchange("POST", HEAD, b"", 1000)
 
 
 async def test_little_is_read_at_once(connection):

@@ -1,7 +1,9 @@
 """Which addresses a delivery may go to, however they are written or looked up."""
 
 import asyncio
+import gc
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from ipaddress import ip_address
@@ -11,6 +13,7 @@ import pytest
 from aiohttp import test_utils, web
 
 from broker import delivery
+from broker import resolver as resolver_module
 from broker.connections import Connections
 from broker.delivery import Outcome
 from broker.resolver import LOOKUPS_AT_ONCE, Resolver, is_public
@@ -72,17 +75,22 @@ def test_address_is_public(address):
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", ANYWHERE, "0x7f.1", "%31%32%37.0.0.1"],
-)
+    [
+        "127.0.0.1",
+        "localhost",
+        "[::ffff:127.0.0.1]",
+        ANYWHERE,
+        "0x7f.1",
+        "127.1",
+        "0177.0.0.1",
+        "2130706433",
+        "%31%32%37.0.0.1",
+    ],
+)  # fmt: skip
 async def test_private_address_is_refused_however_it_is_written(port, host):
     outcome = await deliver(f"http://{host}:{port}/")
     assert outcome.status == 0
     assert "is not a public address, and this queue delivers to no other" in outcome.error
-
-
-@pytest.mark.parametrize("host", ["2130706433", "127.1", "0177.0.0.1"])
-async def test_number_that_is_not_an_address_is_an_error(port, host):
-    assert (await deliver(f"http://{host}:{port}/")).status == 0
 
 
 async def test_refusal_says_which_address_and_nothing_else(port):
@@ -123,6 +131,14 @@ async def test_own_port_is_allowed_while_the_site_has_no_url(port, settings, hos
     assert (await deliver(f"http://{host}:{port}/")).accepted
 
 
+async def test_own_address_is_not_allowed_under_another_name(port, settings):
+    settings.PUBLIC_URL = f"http://site.test:{port}"
+    async with aclosing(Connections(leading_to("127.0.0.1", "127.0.0.1"))) as connections:
+        for url, accepted in ((settings.PUBLIC_URL, True), (f"http://other.test:{port}", False)):
+            message = new_message(url=url)
+            assert (await delivery.deliver(connections, message, KEY)).accepted == accepted
+
+
 async def test_other_ports_of_the_own_host_are_not_allowed(port, settings):
     settings.PUBLIC_URL = "http://127.0.0.1:1"
     assert not (await deliver(f"http://127.0.0.1:{port}/")).accepted
@@ -136,6 +152,44 @@ async def test_development_refuses_nothing(port, settings):
 async def test_nothing_is_refused_unless_asked_for(port, settings):
     settings.BROKER_REFUSE_PRIVATE_ADDRESSES = False
     assert (await deliver(f"http://127.0.0.1:{port}/")).accepted
+
+
+async def test_lookup_that_lasts_is_not_made_again(monkeypatch):
+    def lookup(host: str, port: int, *more: object) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        may_answer.wait()
+        return leading_to("127.0.0.1")(host, port)
+
+    asked: list[str] = []
+    may_answer = threading.Event()
+    monkeypatch.setattr(resolver_module, "REMEMBERED_SECONDS", 0)
+    resolver = Resolver(lookup)
+    waiting = [asyncio.create_task(resolver.resolve("slow.test", 80)) for _ in range(3)]
+    await asyncio.sleep(0)
+    may_answer.set()
+    await asyncio.gather(*waiting)
+    resolver.close()
+    assert asked == ["slow.test"]
+
+
+async def test_lookup_that_fails_after_everybody_has_gone_is_no_error_of_ours(caplog):
+    def lookup(*asked: object) -> list[tuple[Any, ...]]:
+        may_answer.wait()
+        raise OSError("no such host")
+
+    may_answer = threading.Event()
+    resolver = Resolver(lookup)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await resolver.resolve("slow.test", 80)
+    ((_, found),) = resolver.lookups.values()
+    may_answer.set()
+    await asyncio.wait([found])
+    resolver.close()
+    resolver.lookups.clear()
+    del found
+    gc.collect()
+    assert not caplog.records
 
 
 async def test_name_servers_that_do_not_answer_hold_up_nobody_else():
