@@ -18,7 +18,7 @@ from django.views.decorators.http import require_safe
 from catcher.bins import bins_of, own_bin
 from catcher.bodies import ShownBody, shown
 from catcher.curl import as_curl
-from catcher.models import KEPT, Bin, Entry, Version, summaries, version_of
+from catcher.models import KEPT, Bin, Entry, EntryQuerySet, Version, summaries, version_of
 from catcher.verdicts import claims_in
 from live.views import News, live
 
@@ -69,12 +69,17 @@ def show_bin(request: HttpRequest, name: str) -> HttpResponse:
     context = context_of(request, name)
     asked = request.GET.get("request", "")
     version = version_of(name)
-    rows = list(Entry.objects.bin(name).rows()[:KEPT])
+    rows = list(rows_at(version, name)[:KEPT])
     number = number_in(asked) or (rows[0].id if rows else 0)
     entry = Entry.objects.bin(name).filter(id=number).first()
     context |= {"rows": rows, "version": version, "selected": number, "asked": asked}
     context["detail"] = detail_of(request, entry) if entry else None
     return render(request, "catcher/bin.html", context)
+
+
+def rows_at(version: Version, name: str) -> EntryQuerySet:
+    """The rows of a bin as it was at a version; what has come since will be news."""
+    return Entry.objects.bin(name).rows().filter(id__lte=version.newest)
 
 
 def number_in(text: str) -> int:
@@ -120,7 +125,7 @@ def news_of(request: HttpRequest, seen: Version | None, name: str) -> News | Non
     version = version_of(name)
     if seen == version:
         return None
-    rows = Entry.objects.bin(name).rows()
+    rows = rows_at(version, name)
     new = list(rows.filter(id__gt=seen.newest)[:KEPT]) if seen else []
     grown = seen is not None and min(KEPT, seen.total + len(new)) == version.total
     context = context_of(request, name) | {

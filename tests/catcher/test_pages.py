@@ -149,6 +149,27 @@ def test_only_new_rows_are_added(client, caught):
     assert "2 requests" in response.text
 
 
+@pytest.mark.parametrize("look", ["page", "news"])
+def test_request_that_comes_while_the_rows_are_read_is_shown_once(
+    client, caught, monkeypatch, look
+):
+    """It was shown twice: the rows had it, and the news after their version brought it again."""
+    before = version_of("b")
+    caught(b"early")
+    version = version_of("b")
+
+    def version_then_another(name: str) -> Version:
+        caught(b"late")
+        return version
+
+    with monkeypatch.context() as patch:
+        patch.setattr("catcher.pages.version_of", version_then_another)
+        page = look == "page"
+        first = client.get("/catcher/b/", headers=HTML) if page else news(client, before)
+    rows = re.findall('id="request-([0-9]+)"', first.text + news(client, version).text)
+    assert sorted(map(int, rows)) == sorted(Entry.objects.values_list("id", flat=True))
+
+
 def test_news_leave_alone_what_is_open(client, caught):
     caught(b"seen")
     seen = version_of("b")
