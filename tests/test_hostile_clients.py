@@ -101,7 +101,6 @@ def test_others_are_served_beside_slow_and_greedy_clients(running, kind, count):
     """How fast, the command measures; here other tests want the same processors."""
     with slow_clients.attacked(running, kind, count):
         figures = slow_clients.measure(running, seconds=1)
-    assert figures.pages >= 3
     assert figures.median < 2
     assert figures.megabytes < 400
     assert figures.files < 100 + 2 * count
