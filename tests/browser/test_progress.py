@@ -176,7 +176,7 @@ def test_ten_requests_arrive_in_the_bin_newest_first(watched: Watched):
 
 
 def test_failed_attempts_are_told_with_their_reason_and_what_follows(refused: Refused):
-    expect(state(refused.page, refused.doomed)).to_contain_text("failed step 1: HTTP 500")
+    expect(state(refused.page, refused.doomed)).to_have_text("failed step 1: HTTP 500")
     expect(state(refused.page, refused.lucky)).to_contain_text(SUCCEEDED)
     text = "\n".join(refused.shown())
     # The pause before attempt 2 lasts one second, which a busy browser may miss.
@@ -188,7 +188,7 @@ def test_failed_attempts_are_told_with_their_reason_and_what_follows(refused: Re
 
 def test_failed_attempts_and_the_end_are_announced(refused: Refused):
     doomed = rf"announcement: .*Job {refused.doomed[:8]}"
-    expect(state(refused.page, refused.doomed)).to_contain_text("failed step 1: HTTP 500")
+    expect(state(refused.page, refused.doomed)).to_have_text("failed step 1: HTTP 500")
     text = "\n".join(refused.shown())
     for number in (3, 4):
         waiting = rf"waiting for attempt {number} of 4 in \d s step 1: HTTP 500"
