@@ -42,9 +42,9 @@ class Response(NamedTuple):
 class Connection(ResponseHandler):
     """A connection to a destination, for one request at a time.
 
-    `is_free` says whether it can have another request. It is closed when a response exceeds all
-    limits: aiohttp limits lines, headers and bodies, but reads interim responses, empty lines and
-    the frames of a chunked body without end, and no other message moves meanwhile.
+    `is_free` says whether another request may follow. A response that exceeds all limits closes
+    the connection: aiohttp limits lines, headers and bodies, but reads interim responses, empty
+    lines and the frames of a chunked body without end, and no other message moves meanwhile.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,7 +80,7 @@ class Connection(ResponseHandler):
         while len(kept) < longest and (piece := await content.readany()):
             kept += piece
         self.is_free = (
-            not self.should_close  # there is more of the response to come, or of something else
+            not self.should_close  # the response has been read to its end, and nothing follows it
             and self.transport is not None
             and is_sent(self.transport, len(body))
         )

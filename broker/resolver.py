@@ -46,15 +46,14 @@ class Resolver:
         self.lookups: dict[tuple[str, int], tuple[float, asyncio.Future[list[AddressInfo]]]] = {}
 
     async def resolve(self, host: str, port: int) -> list[AddressInfo]:
-        """Return the addresses that a host may be connected at.
+        """Return the addresses of a host that may be connected to.
 
-        OSError if it has none, PrivateAddress if all that it has are private.
+        OSError if it has none, PrivateAddress if they are all private.
         """
         # Others wait for the same lookup, so it goes on when this attempt is over.
         addresses = numeric(host, port) or await asyncio.shield(self.looked_up(host, port))
-        if not settings.BROKER_REFUSE_PRIVATE_ADDRESSES or settings.DEBUG:
-            return addresses
-        if (host.lower(), port) in self.own:
+        is_guarded = settings.BROKER_REFUSE_PRIVATE_ADDRESSES and not settings.DEBUG
+        if not is_guarded or (host.lower(), port) in self.own:
             return addresses
         found = [info for info in addresses if is_public(ip_address(info[4][0]))]
         if not found:
@@ -73,7 +72,7 @@ class Resolver:
                 self.lookups.clear()
             loop, kind, flags = asyncio.get_running_loop(), socket.SOCK_STREAM, socket.AI_ADDRCONFIG
             found = loop.run_in_executor(self.threads, self.lookup, host, port, 0, kind, 0, flags)
-            found.add_done_callback(has_failed)  # else asyncio logs an error that nobody waits for
+            found.add_done_callback(has_failed)  # else asyncio logs an error nobody awaits
             self.lookups[host, port] = now, found
         return found
 
@@ -83,7 +82,7 @@ class Resolver:
 
 @lru_cache(100)
 def numeric(host: str, port: int) -> list[AddressInfo]:
-    """Return the address that a host is, if it is one: no name server has to be asked."""
+    """Return the address if the host is written as one: no name server has to be asked."""
     if "%" in host:
         return []  # the system knows whether it has such an interface
     try:

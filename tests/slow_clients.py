@@ -26,6 +26,7 @@ from broker.open_files import allow_many
 from harness.processes import Site, exit_on_sigterm, site, start_process
 
 MOST_SECONDS = 0.25
+LEAST_PAGES = 3
 HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Padding: "
 POST = b"POST /catcher/slow/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
 LARGEST = 16 * 2**20
@@ -107,9 +108,6 @@ def attacked(running: Site, kind: str, count: int) -> Iterator[None]:
             process.kill()
 
 
-LEAST_PAGES = 3
-
-
 class Figures(NamedTuple):
     """How long a page took, in seconds, and the most that a worker held meanwhile."""
 
@@ -122,7 +120,7 @@ class Figures(NamedTuple):
 
 
 def measure(running: Site, seconds: float) -> Figures:
-    """Ask for the home page ten times a second, and three times at least, as a new visitor."""
+    """Ask for the home page as a new visitor, ten times a second and at least three times."""
     workers = psutil.Process(running.processes[-1].pid).children()
     times, held = [], [(0.0, 0)]
     until = time.monotonic() + seconds

@@ -3,16 +3,17 @@
 import asyncio
 import resource
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from django.db import ProgrammingError, connection
 from django.http import HttpRequest, HttpResponse
 
 from broker import open_files
-from broker.claiming import LOST
+from broker.claiming import LOST, claim
 from broker.connections import Connections
 from broker.delivery import Outcome
-from broker.dispatcher import Dispatcher
+from broker.dispatcher import CLAIM_AT_ONCE, PATIENCE_SECONDS, Dispatcher
 from broker.models import DeadLetter, Event, Message, Pulse, State
 from broker.own_site import OwnSite
 from broker.publishing import store
@@ -487,3 +488,29 @@ def test_process_that_delivers_may_open_many_files():
         assert soft == min(hard, open_files.MOST)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_backlog_is_claimed_without_waiting_for_company(monkeypatch):
+    """The other claims of a busy dispatcher wait a moment, to be committed with other writes."""
+    waits: list[float] = []
+    write = writer.write
+
+    async def noting(what: Any, argument: Any, patience: float = 0, flush: bool = True) -> Any:
+        if what is claim:
+            waits.append(patience)
+        return await write(what, argument, patience, flush)
+
+    async def attempt(*message: object) -> Outcome:
+        await over.wait()
+        return OK
+
+    for _ in range(CLAIM_AT_ONCE + 1):
+        await published()
+    monkeypatch.setattr(writer, "write", noting)
+    over, dispatcher = asyncio.Event(), Dispatcher(attempt)
+    for _ in range(3):
+        await dispatcher.claim()
+    over.set()
+    await asyncio.gather(*dispatcher.in_flight.values())
+    await dispatcher.close()
+    assert waits == [0, 0, PATIENCE_SECONDS]

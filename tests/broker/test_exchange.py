@@ -10,6 +10,7 @@ import pytest
 from aiohttp.http_exceptions import BadHttpMessage
 
 from broker.exchange import LONGEST_ERROR, RECEIVE_BYTES, Connection, Response, reason
+from harness.waiting import until
 
 HEAD = b"POST / HTTP/1.1\r\n\r\n"
 
@@ -82,11 +83,9 @@ async def test_connection_is_free_once_the_response_is_read(peer, connection, le
 async def test_connection_that_is_lost_before_the_request_is_an_error(peer, connection):
     peer.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
     await connection.exchange("POST", HEAD, b"", 1000)
-    async with asyncio.timeout(5):
-        while connection.is_connected():  # it closes after the last answer
-            await asyncio.sleep(0.005)
-        with pytest.raises(aiohttp.ServerDisconnectedError):
-            await connection.exchange("POST", HEAD, b"", 1000)
+    await until(lambda: not connection.is_connected())  # it closes after the last answer
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await connection.exchange("POST", HEAD, b"", 1000)
 
 
 async def test_little_is_read_at_once(connection):

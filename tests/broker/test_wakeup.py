@@ -22,6 +22,7 @@ from broker.notifications import CHANNEL
 from broker.publishing import store_lists
 from groupcommit.statements import one_by_one
 from groupcommit.writer import writer
+from harness.waiting import until
 from tests.broker.messages import new_message
 from tests.elsewhere import elsewhere
 
@@ -132,12 +133,6 @@ async def test_nothing_is_noticed_when_nothing_happens(changed):
 def busy() -> Callable[[], float]:
     """The CPU seconds of a process that needs two cores."""
     return lambda: 2 * time.monotonic()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

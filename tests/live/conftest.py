@@ -1,8 +1,7 @@
 """Readers and streams of the tests' own, so that nothing is left for the next test."""
 
-import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -42,10 +41,3 @@ async def reader(changes: Changes, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     yield reader
     assert reader.watchers == {}
     assert reader.task is None
-
-
-async def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for something that happens on this loop or in a thread."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)

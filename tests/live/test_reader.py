@@ -8,10 +8,10 @@ from django.utils import timezone
 
 from catcher.models import Entry
 from groupcommit.writer import writer
+from harness.waiting import until
 from jobs.models import Job
 from live.reader import Positions, Reader
 from live.sources import Source, sources
-from tests.live.conftest import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
