@@ -6,12 +6,35 @@ https://upstash.com/docs/qstash/features/security
 
 import base64
 import hashlib
+from functools import lru_cache
 
 import jwt
+from jwt.algorithms import HMACAlgorithm
 
 from broker.ids import new_id
 
 VALID_SECONDS = 300
+HASH = HMACAlgorithm.SHA256
+
+
+@lru_cache(1000)
+def prepared(key: str | bytes) -> bytes:
+    """Return a key as pyjwt signs with it; InvalidKeyError if it is none."""
+    return HMACAlgorithm(HASH).prepare_key(key)
+
+
+class PreparedKeys(HMACAlgorithm):
+    """HS256 that examines a key once. pyjwt examines it anew for each signature that is made or
+    checked, mostly for whether it is one of another kind: so a thousand deliveries that start
+    together take 0.04 s longer.
+    """
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        return prepared(key)
+
+
+jwt.unregister_algorithm("HS256")
+jwt.register_algorithm("HS256", PreparedKeys(HASH))
 
 
 def sign(url: str, body: bytes, key: str, now_seconds: int) -> str:

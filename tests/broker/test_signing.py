@@ -10,7 +10,7 @@ import pytest
 import qstash
 from qstash.errors import SignatureError
 
-from broker.signing import body_hash, sign
+from broker.signing import body_hash, prepared, sign
 from jobs.signatures import verify
 
 CURRENT, NEXT = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"
@@ -54,6 +54,19 @@ def test_same_claims_give_the_same_signature():
 def test_signature_is_valid_for_five_minutes():
     ours = claims(sign(URL, BODY, CURRENT, 1_700_000_000))
     assert (ours["nbf"], ours["iat"], ours["exp"]) == (0, 1_700_000_000, 1_700_000_300)
+
+
+def test_key_is_examined_once_for_signing_and_checking():
+    prepared.cache_clear()
+    for _ in range(3):
+        verify(signed(), BODY, URL, [CURRENT])
+    assert prepared.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("key", ["", "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"])
+def test_what_is_no_shared_secret_signs_nothing(key):
+    with pytest.raises(jwt.InvalidKeyError):
+        signed(key=key)
 
 
 def test_no_two_signatures_are_the_same():
