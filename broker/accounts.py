@@ -5,11 +5,9 @@ attempt. Tokens and keys are settings; a rotation is a row, as it must survive a
 """
 
 import hmac
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db import connection
 
 from broker.ids import new_id
 from broker.models import SigningKeys
@@ -44,24 +42,22 @@ class Keys(NamedTuple):
     next: str
 
 
-def keys_of(account: str, rotated: Iterable[SigningKeys] | None = None) -> Keys:
-    """The keys an account signs with; KeyError for an account that is not in the settings.
-
-    New keys in the settings end an earlier rotation.
-    """
+def keys_of(account: str) -> Keys:
+    """The keys an account signs with; KeyError for an account that is not in the settings."""
     configured = settings.BROKER_ACCOUNTS[account]
-    for row in SigningKeys.objects.filter(account=account) if rotated is None else rotated:
-        if row.account == account and row.configured == configured["current"]:
-            return Keys(row.current, row.next)
+    row = SigningKeys.objects.filter(account=account).first()
+    if row and row.configured == configured["current"]:
+        return Keys(row.current, row.next)
     return Keys(configured["current"], configured["next"])
 
 
-def current_keys() -> dict[str, str]:
-    """The key that signs now, for every account."""
-    with connection.cursor() as cursor:  # read at every claim, so without Django's query compiler
-        cursor.execute("SELECT account, configured, current, next FROM broker_signingkeys")
-        rotated = [SigningKeys(*row) for row in cursor.fetchall()]
-    return {name: keys_of(name, rotated).current for name in settings.BROKER_ACCOUNTS}
+def current_key(account: str, configured: str | None, current: str | None) -> str:
+    """The key that signs now, from the columns of `SigningKeys`; empty for an unknown account.
+
+    New keys in the settings end an earlier rotation.
+    """
+    of_settings: str = settings.BROKER_ACCOUNTS.get(account, {}).get("current", "")
+    return current if current and configured == of_settings else of_settings
 
 
 def rotate(account: str) -> Keys:

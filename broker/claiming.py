@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from broker import firing, lanes, wakeup
-from broker.accounts import current_keys
+from broker.accounts import current_key
 from broker.cancelling import end_canceled
-from broker.models import CLAIMED_STATES, Event, Message, Row, State
+from broker.models import CLAIMED_STATES, WAITING_STATES, Event, Message, Row, State
 from broker.models.log import ADD_LINES
 from groupcommit.statements import one_by_one, places, update_all
 
@@ -24,6 +24,13 @@ JOIN_AT_ONCE = 500
 # A dispatcher does not take its own expired claims: their renewal is only late.
 NOT_MINE = "claimed_by <> %s"
 NO_LANE = "in_lanes IS NULL"
+WAITING = "state IN ('{}', '{}')".format(*WAITING_STATES)
+IN_FLIGHT = "state IN ('{}', '{}')".format(*CLAIMED_STATES)
+ROTATED = "FROM broker_signingkeys AS keys WHERE keys.account = broker_message.account"
+ROTATED_KEYS = f"(SELECT configured {ROTATED}) AS configured, (SELECT current {ROTATED}) AS current"
+ACCOUNT = Message.columns().index("account")
+
+type Query = tuple[str, list[Any]]  # SQL, and its values
 
 
 class ClaimTerms(NamedTuple):
@@ -55,39 +62,50 @@ class ClaimedMessages(NamedTuple):
 
 @one_by_one
 def claim(terms: ClaimTerms) -> ClaimedMessages:
-    """Claim messages that have no lane."""
-    due = recover(find_due(f"id, state FROM broker_message WHERE {NO_LANE}", terms), terms.now)
-    return claimed_messages(activate(due, terms, "due_at <= %s", [terms.now]), terms)
+    """Claim messages that wait and have no lane."""
+    waiting = due("id", f"{NO_LANE} AND {WAITING}", terms)
+    return claimed_messages(activate(waiting, terms), terms)
 
 
 @lanes.locked
 @one_by_one
-def claim_from_lanes(terms: ClaimTerms) -> ClaimedMessages:
-    """Publish what is scheduled, and claim the messages that the lanes release."""
+def claim_rest(terms: ClaimTerms) -> ClaimedMessages:
+    """Publish what is scheduled, and claim what was lost and what the lanes release."""
     if firing.publish_due(terms.now):
         wakeup.on_commit()
+    lost = find("id, state", f"{NO_LANE} AND {IN_FLIGHT}", terms)
+    rows = activate_these(recover(lost, terms.now), "due_at IS NOT NULL", terms)
     join_lanes(terms)
-    released = lanes.release(terms.now, terms.limit)
-    return claimed_messages(activate(released, terms, "lane IS NOT NULL", []), terms)
+    released = lanes.release(terms.now, terms.limit - len(rows))
+    return claimed_messages(rows + activate_these(released, "lane IS NOT NULL", terms), terms)
 
 
-def find_due(what: str, terms: ClaimTerms) -> list[Row]:
-    """Return columns of messages that are due and that no other transaction is claiming."""
-    skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+def due(columns: str, which: str, terms: ClaimTerms) -> Query:
+    """Select messages that are due and that no other transaction is claiming."""
     if terms.crowded:
-        what += f" AND host NOT IN {places(1, len(terms.crowded))}"
+        which += f" AND host NOT IN {places(1, len(terms.crowded))}"
+    skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    sql = (
+        f"SELECT {columns} FROM broker_message WHERE {which} AND due_at <= %s AND {NOT_MINE}"
+        f" ORDER BY due_at, id LIMIT %s{skip}"
+    )
+    return sql, [*terms.crowded, terms.now, terms.dispatcher, terms.limit]
+
+
+def find(columns: str, which: str, terms: ClaimTerms) -> list[Row]:
+    """Return columns of such messages."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {what} AND due_at <= %s AND {NOT_MINE} ORDER BY due_at, id LIMIT %s{skip}",
-            [*terms.crowded, terms.now, terms.dispatcher, terms.limit],
-        )
+        cursor.execute(*due(columns, which, terms))
         rows: list[Row] = cursor.fetchall()
     return rows
 
 
 def claimed_messages(rows: list[Row], terms: ClaimTerms) -> ClaimedMessages:
-    keys = current_keys() if rows else {}
-    return ClaimedMessages(rows, keys, next_due_at(terms.dispatcher, terms.now))
+    """Take the keys from the ends of rows. If there may be more, it is time to claim again."""
+    keys = {row[ACCOUNT]: current_key(row[ACCOUNT], *row[-2:]) for row in rows}
+    may_be_more = len(rows) == terms.limit
+    again_at = terms.now if may_be_more else next_due_at(terms.dispatcher, terms.now)
+    return ClaimedMessages(rows, keys, again_at)
 
 
 def recover(due: list[Row], now: int) -> list[int]:
@@ -101,35 +119,47 @@ def recover(due: list[Row], now: int) -> list[int]:
     return [row[0] for row in due if row[1] != State.CANCEL_REQUESTED]
 
 
-def activate(messages: list[int], terms: ClaimTerms, still: str, values: list[int]) -> list[Row]:
-    """Make messages ACTIVE where the condition `still` holds, log that, and return their rows."""
+def activate_these(messages: list[int], still: str, terms: ClaimTerms) -> list[Row]:
+    """Claim messages by primary key where the condition `still` holds."""
     if not messages:
         return []
+    sql = f"SELECT id FROM broker_message WHERE id IN {places(1, len(messages))} AND {still}"
+    return activate((f"{sql} AND {NOT_MINE}", [*messages, terms.dispatcher]), terms)
+
+
+def activate(query: Query, terms: ClaimTerms) -> list[Row]:
+    """Make the messages that a query finds ACTIVE, log that, and return their rows.
+
+    Each ends with its account's rotated keys, as `current_key` takes them.
+    """
+    is_postgresql = connection.vendor == "postgresql"
     columns = ", ".join(Message.columns())
+    # An array is made once, and PostgreSQL plans as if it were small, however many are waiting.
+    among = "= ANY(ARRAY({}))" if is_postgresql else "IN ({})"
     sql = (
         "UPDATE broker_message SET state = 'ACTIVE', claimed_by = %s, due_at = %s,"
         " lane = NULL, runs_in = flow_control_key,"
         " slot = CASE WHEN queue_name IS NULL THEN NULL ELSE COALESCE(slot, id) END"
-        f" WHERE id IN {places(1, len(messages))} AND {still} AND {NOT_MINE} RETURNING {columns}"
+        f" WHERE id {among.format(query[0])} RETURNING {columns}, {ROTATED_KEYS}"
     )
-    given: list[Any] = [terms.dispatcher, terms.now + terms.lease_ms, *messages, *values]
-    given.append(terms.dispatcher)
-    # One statement, as two take 0.3 ms longer on an idle machine. SQLite's WITH cannot write.
-    if logs_too := connection.vendor == "postgresql":
-        sql = f"WITH u AS ({sql}), e AS ({ADD_LINES} u ORDER BY id) SELECT {columns} FROM u"
+    given: list[Any] = [terms.dispatcher, terms.now + terms.lease_ms, *query[1]]
+    # One statement, as each takes 0.2 ms on an idle machine. SQLite's WITH cannot write.
+    if is_postgresql:
+        sql = f"WITH u AS ({sql}), e AS ({ADD_LINES} u ORDER BY id) SELECT * FROM u"
         given += [State.ACTIVE, terms.now, "", b""]
     with connection.cursor() as cursor:
         cursor.execute(sql, given)
         rows: list[Row] = cursor.fetchall()
-    if not logs_too:
+    if not is_postgresql:
         Event.objects.log([row[0] for row in rows], State.ACTIVE, terms.now)
     return rows
 
 
 def join_lanes(terms: ClaimTerms) -> None:
     """Put messages that are due into their lanes: delayed ones, retries, and lost ones."""
-    rows = find_due(
-        "id, state, account, queue_name, flow_control_key FROM broker_message WHERE in_lanes = 1",
+    rows = find(
+        "id, state, account, queue_name, flow_control_key",
+        "in_lanes = 1",
         terms._replace(limit=JOIN_AT_ONCE, crowded=()),
     )
     again = set(recover(rows, terms.now))
@@ -153,9 +183,12 @@ def join_lanes(terms: ClaimTerms) -> None:
 def next_due_at(dispatcher: str, now: int) -> int | None:
     """Return when there will be something to do that a dispatcher does not do already.
 
-    It is not after `now` if lanes or schedules are due: `claim_from_lanes` is for them.
+    It is not after `now` if messages are lost, or lanes or schedules due: `claim_rest` is for them.
     """
-    future = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND due_at > %s"
+    future = (
+        f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND due_at IS NOT NULL"
+        f" AND (due_at > %s OR {IN_FLIGHT})"
+    )
     lanes_due = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND in_lanes = 1"
     with connection.cursor() as cursor:
         cursor.execute(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from broker import delivery, wakeup
-from broker.claiming import ClaimedMessages, ClaimTerms, claim, claim_from_lanes
+from broker.claiming import ClaimedMessages, ClaimTerms, claim, claim_rest
 from broker.clock import now_ms
 from broker.delivery import Outcome
 from broker.doubts import Doubts, settle_doubts
@@ -156,7 +156,7 @@ class Dispatcher:
             and len(messages) < room
         ):
             terms = terms._replace(limit=room - len(messages))
-            claimed = await writer.write(claim_from_lanes, terms)
+            claimed = await writer.write(claim_rest, terms)
             messages += self.start_deliveries(claimed)
         return messages, claimed.next_due_at
 

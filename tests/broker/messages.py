@@ -2,10 +2,12 @@
 
 import asyncio
 
+from broker.claiming import ClaimTerms, claim, claim_rest
 from broker.delivery import Outcome
 from broker.models import Event, Message
 
 NOW = 1_700_000_000_000
+LEASE_MS = 10_000
 OK = Outcome(200, {}, b"", "")
 ERROR = Outcome(500, {"X-A": ["1"]}, b"oops", "HTTP 500")
 NO_ANSWER = Outcome(0, {}, b"", "no answer within 5 s")
@@ -15,6 +17,15 @@ def new_message(**fields: object) -> Message:
     """A message that is due at NOW, not yet stored."""
     values = {"url": "http://target.test/", "created_at": NOW, "not_before": NOW, "due_at": NOW}
     return Message(**values | fields)
+
+
+def take(dispatcher: str = "one", now: int = NOW, limit: int = 100) -> list[Message]:
+    """Claim for a dispatcher what is due: what simply waits, then the rest."""
+    messages: list[Message] = []
+    for step in (claim, claim_rest):
+        [claimed] = step([ClaimTerms(dispatcher, now, LEASE_MS, limit - len(messages))])
+        messages += [Message.from_row(row) for row in claimed.rows]
+    return messages
 
 
 def states(message: Message) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.accounts import Account, account_for, current_keys, keys_of, rotate
+from broker.accounts import Account, account_for, current_key, keys_of, rotate
 
 ACCOUNTS = {
     "site": {"token": "t1", "current": "sig_1", "next": "sig_2"},
@@ -43,7 +43,22 @@ def test_rotation_makes_the_next_key_current(db):
 
 def test_rotation_concerns_one_account(db):
     rotate("shop")
-    assert current_keys() == {"site": "sig_1", "shop": "sig_4"}
+    assert keys_of("site") == ("sig_1", "sig_2")
+
+
+@pytest.mark.parametrize(
+    ("account", "configured", "current", "signs"),
+    [
+        ("shop", None, None, "sig_3"),
+        ("shop", "sig_3", "sig_4", "sig_4"),
+        ("shop", "sig_of_earlier_settings", "sig_4", "sig_3"),
+        ("closed", "sig_5", "sig_6", ""),
+    ],
+)
+def test_key_of_a_rotation_signs_until_the_settings_have_new_ones(
+    account, configured, current, signs
+):
+    assert current_key(account, configured, current) == signs
 
 
 def test_keys_may_be_rotated_again(db):

@@ -6,12 +6,11 @@ import pytest
 from django.db import connections
 
 from broker import claiming
+from broker.accounts import rotate
 from broker.claiming import GIVEN_BACK, LOST, ClaimTerms, give_back, next_due_at, renew
 from broker.models import Event, Message, State
 from groupcommit.transactions import write_transaction
-from tests.broker.messages import NOW, new_message, states
-
-LEASE_MS = 10_000
+from tests.broker.messages import LEASE_MS, NOW, new_message, states, take
 
 
 def stored(**fields: object) -> Message:
@@ -20,36 +19,31 @@ def stored(**fields: object) -> Message:
     return message
 
 
-def claim(dispatcher: str = "one", now: int = NOW, limit: int = 100) -> list[Message]:
-    [claimed] = claiming.claim([ClaimTerms(dispatcher, now, LEASE_MS, limit)])
-    return [Message.from_row(row) for row in claimed.rows]
-
-
 def test_only_what_is_due_is_claimed(db):
     due = stored()
     stored(due_at=NOW + 1)
-    assert claim() == [due]
+    assert take() == [due]
 
 
 def test_the_longest_due_is_claimed_first(db):
     stored(due_at=NOW)
     older = stored(due_at=NOW - 1)
-    assert claim(limit=1) == [older]
+    assert take(limit=1) == [older]
 
 
 def test_no_more_than_wanted_are_claimed(db):
     for _ in range(5):
         stored()
-    assert len(claim(limit=3)) == 3
+    assert len(take(limit=3)) == 3
 
 
 def test_nothing_due_is_nothing_claimed(db):
-    assert claim() == []
+    assert take() == []
 
 
 def test_claimed_message_is_active_until_its_lease_ends(db):
     stored()
-    [message] = claim("one")
+    [message] = take("one")
     message.refresh_from_db()
     assert (message.state, message.claimed_by) == (State.ACTIVE, "one")
     assert message.due_at == NOW + LEASE_MS
@@ -57,35 +51,48 @@ def test_claimed_message_is_active_until_its_lease_ends(db):
 
 def test_claimed_row_is_the_message_as_the_orm_reads_it(db):
     stored(body=b"\x00\xff", header={"X-A": ["1", "2"]}, labels=",a,", timeout_seconds=5)
-    [claimed] = claim()
+    [claimed] = take()
     assert vars(claimed) | {"_state": 0} == vars(Message.objects.get()) | {"_state": 0}
+
+
+def test_claim_has_the_key_that_signs_now(db):
+    stored()
+    rotated = rotate("site")
+    [claimed] = claiming.claim([ClaimTerms("one", NOW, LEASE_MS, 100)])
+    assert claimed.keys == {"site": rotated.current}
+
+
+def test_full_claim_may_have_left_something(db):
+    stored(), stored()
+    terms = ClaimTerms("one", NOW, LEASE_MS, limit=1)
+    assert [claiming.claim([terms])[0].next_due_at for _ in range(3)] == [NOW, NOW, None]
 
 
 def test_claim_is_logged_as_active(db):
     message = stored()
-    claim()
+    take()
     assert states(message) == ["ACTIVE"]
     assert Event.objects.get().time == NOW
 
 
 def test_claimed_message_is_not_claimed_again(db):
     stored()
-    claim("one")
-    assert claim("two", NOW + LEASE_MS - 1) == []
+    take("one")
+    assert take("two", NOW + LEASE_MS - 1) == []
 
 
 def test_expired_claim_is_taken_by_another_dispatcher(db):
     message = stored()
-    claim("one")
-    assert claim("two", NOW + LEASE_MS) == [message]
+    take("one")
+    assert take("two", NOW + LEASE_MS) == [message]
     assert states(message) == ["ACTIVE", "ERROR", "ACTIVE"]
     assert Event.objects.get(state=State.ERROR).error == LOST
 
 
 def test_dispatcher_does_not_take_over_from_itself(db):
     stored()
-    claim("one")
-    assert claim("one", NOW + LEASE_MS) == []
+    take("one")
+    assert take("one", NOW + LEASE_MS) == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -97,7 +104,7 @@ def test_rival_dispatchers_never_claim_the_same_message():
         try:
             while Message.objects.filter(due_at__lte=NOW).exists():
                 with write_transaction():
-                    claimed += [message.id for message in claim(dispatcher, limit=3)]
+                    claimed += [message.id for message in take(dispatcher, limit=3)]
             return claimed
         finally:
             connections.close_all()
@@ -115,6 +122,13 @@ def test_next_due_is_the_earliest_that_others_hold_or_nobody(db):
     assert next_due_at("one", NOW) == NOW + 200
 
 
+def test_what_another_dispatcher_has_lost_is_due(db):
+    stored(), stored(due_at=NOW + 300)
+    take("one")
+    assert next_due_at("one", NOW + LEASE_MS) is None
+    assert next_due_at("two", NOW + LEASE_MS) == NOW + LEASE_MS
+
+
 def test_there_is_no_next_due_when_all_is_over(db):
     stored(due_at=None, state=State.DELIVERED)
     assert next_due_at("one", NOW) is None
@@ -122,37 +136,37 @@ def test_there_is_no_next_due_when_all_is_over(db):
 
 def test_renewed_claim_does_not_expire(db):
     stored()
-    claim("one")
+    take("one")
     assert renew("one", NOW + 5_000, LEASE_MS) == 1
-    assert claim("two", NOW + LEASE_MS) == []
+    assert take("two", NOW + LEASE_MS) == []
 
 
 def test_only_own_claims_are_renewed(db):
     stored()
-    claim("one")
+    take("one")
     assert renew("two", NOW + 5_000, LEASE_MS) == 0
 
 
 def test_message_given_back_is_due_at_once(db):
     message = stored()
-    claim("one")
+    take("one")
     assert give_back("one", NOW + 1) == 1
-    assert claim("two", NOW + 1) == [message]
+    assert take("two", NOW + 1) == [message]
     assert states(message) == ["ACTIVE", "ERROR", "ACTIVE"]
     assert Event.objects.get(state=State.ERROR).error == GIVEN_BACK
 
 
 def test_only_own_claims_are_given_back(db):
     stored()
-    claim("one")
+    take("one")
     assert give_back("two", NOW) == 0
 
 
 def test_lost_attempt_of_a_canceled_message_ends_it(db):
     message = stored()
-    claim("one")
+    take("one")
     Message.objects.update(state=State.CANCEL_REQUESTED)
-    assert claim("two", NOW + LEASE_MS) == []
+    assert take("two", NOW + LEASE_MS) == []
     message.refresh_from_db()
     assert (message.state, message.due_at) == (State.CANCELED, None)
 

@@ -6,14 +6,12 @@ import pytest
 
 from broker import claiming
 from broker.cancelling import cancel
-from broker.claiming import ClaimedMessages, ClaimTerms, claim, claim_from_lanes, give_back
+from broker.claiming import ClaimTerms, claim, give_back
 from broker.delivery import Outcome
 from broker.models import FlowControl, Message, Queue, State
 from broker.publishing import publish
 from broker.settling import Settlement, settle_all
-from tests.broker.messages import ERROR, NOW, OK, new_message, states
-
-LEASE_MS = 10_000
+from tests.broker.messages import ERROR, LEASE_MS, NOW, OK, new_message, states, take
 
 pytestmark = pytest.mark.django_db
 
@@ -32,16 +30,6 @@ def limited(*names: str, **limits: int) -> list[Message]:
     """Messages under one flow control key."""
     limits = {"period": 1} | limits
     return [published(name, flow_control_key="k", flow_control=limits) for name in names]
-
-
-def take(dispatcher: str = "one", now: int = NOW, limit: int = 100) -> list[Message]:
-    """What a dispatcher can claim now, in lanes and outside them."""
-    rows = []
-    for step in (claim, claim_from_lanes):
-        found: ClaimedMessages
-        [found] = step([ClaimTerms(dispatcher, now, LEASE_MS, limit - len(rows))])
-        rows += found.rows
-    return [Message.from_row(row) for row in rows]
 
 
 def names(messages: list[Message]) -> list[str]:

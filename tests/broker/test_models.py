@@ -1,6 +1,5 @@
 """The rows: their ids, their logs, the dispatchers' pulses."""
 
-from broker.claiming import ClaimTerms, claim
 from broker.ids import new_message_id
 from broker.models import (
     DeadLetter,
@@ -13,9 +12,7 @@ from broker.models import (
     queue_is_stuck,
     remove_stale_pulses,
 )
-from tests.broker.messages import NOW, new_message, states
-
-LEASE_MS = 10_000
+from tests.broker.messages import LEASE_MS, NOW, new_message, states, take
 
 
 def stored(**fields: object) -> Message:
@@ -90,7 +87,7 @@ def test_queue_whose_lane_nobody_runs_is_stuck(db):
 
 def test_claims_left_behind_by_a_dead_dispatcher_are_noticed(db):
     stored()
-    claim([ClaimTerms("one", NOW, LEASE_MS, 100)])
+    take("one")
     assert queue_is_stuck(NOW + LEASE_MS + 10_000)
 
 

@@ -2,20 +2,17 @@
 
 import pytest
 
-from broker.claiming import ClaimTerms, claim
 from broker.models import Message, Pulse
 from broker.pulses import leave, show_pulse
-from tests.broker.messages import NOW, new_message, states
+from tests.broker.messages import LEASE_MS, NOW, new_message, states, take
 
 pytestmark = pytest.mark.django_db
-
-LEASE_MS = 10_000
 
 
 def claimed(dispatcher: str) -> Message:
     message = new_message()
     message.save()
-    assert claim([ClaimTerms(dispatcher, NOW, LEASE_MS, 1)])[0].ids == [message.pk]
+    assert take(dispatcher) == [message]
     return message
 
 

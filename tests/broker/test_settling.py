@@ -3,14 +3,12 @@
 import pytest
 
 from broker import wakeup
-from broker.claiming import ClaimTerms, claim
 from broker.clock import DAY_MS
 from broker.delivery import Outcome
 from broker.models import DeadLetter, Event, Message, State
 from broker.settling import Settlement, settle_all
-from tests.broker.messages import ERROR, NOW, OK, new_message, states
+from tests.broker.messages import ERROR, LEASE_MS, NOW, OK, new_message, states, take
 
-LEASE_MS = 10_000
 LATER = Outcome(503, {"Retry-After": ["7"]}, b"", "HTTP 503")
 
 pytestmark = pytest.mark.django_db
@@ -19,12 +17,8 @@ pytestmark = pytest.mark.django_db
 def claimed(dispatcher: str = "one", now: int = NOW, **fields: object) -> Message:
     """A message that a dispatcher has just claimed."""
     new_message(**fields).save()
-    return claim_again(dispatcher, now)
-
-
-def claim_again(dispatcher: str, now: int) -> Message:
-    [found] = claim([ClaimTerms(dispatcher, now, LEASE_MS, 1)])
-    return Message.from_row(found.rows[0])
+    [message] = take(dispatcher, now)
+    return message
 
 
 def settle(message: Message, outcome: Outcome, now: int = NOW) -> bool:
@@ -59,7 +53,7 @@ def test_message_without_attempts_left_becomes_a_dead_letter():
 
 def test_lost_claim_settles_nothing():
     message = claimed("one")
-    claim_again("two", NOW + LEASE_MS)
+    take("two", NOW + LEASE_MS)
     assert not settle(message, ERROR, NOW + LEASE_MS)
     assert (message.state, message.claimed_by) == (State.ACTIVE, "two")
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from broker.cancelling import cancel
-from broker.claiming import ClaimTerms, claim, claim_from_lanes, give_back, next_due_at, renew
+from broker.claiming import ClaimTerms, claim, claim_rest, give_back, next_due_at, renew
 from broker.models import DeadLetter, FlowControl, Message
 from broker.publishing import publish
 from broker.resources import dead_letters, queues
@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
     @rule(dispatcher=st.sampled_from(DISPATCHERS))
     def claim(self, dispatcher: str) -> None:
         taken = []
-        for step in (claim, claim_from_lanes):
+        for step in (claim, claim_rest):
             [found] = step([ClaimTerms(dispatcher, self.now, LEASE_MS, 1000)])
             taken += [row[0] for row in found.rows]
         assert len(taken) == len(set(taken))
