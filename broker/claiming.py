@@ -16,6 +16,7 @@ from broker.accounts import current_key
 from broker.cancelling import end_canceled
 from broker.models import CLAIMED_STATES, WAITING_STATES, Event, Message, Row, State
 from broker.models.log import ADD_LINES
+from groupcommit.raw import execute
 from groupcommit.statements import one_by_one, places, update_all
 
 LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
@@ -94,10 +95,7 @@ def due(columns: str, which: str, terms: ClaimTerms) -> Query:
 
 def find(columns: str, which: str, terms: ClaimTerms) -> list[Row]:
     """Return columns of such messages."""
-    with connection.cursor() as cursor:
-        cursor.execute(*due(columns, which, terms))
-        rows: list[Row] = cursor.fetchall()
-    return rows
+    return execute(*due(columns, which, terms))
 
 
 def claimed_messages(rows: list[Row], terms: ClaimTerms) -> ClaimedMessages:
@@ -147,9 +145,7 @@ def activate(query: Query, terms: ClaimTerms) -> list[Row]:
     if is_postgresql:
         sql = f"WITH u AS ({sql}), e AS ({ADD_LINES} u ORDER BY id) SELECT * FROM u"
         given += [State.ACTIVE, terms.now, "", b""]
-    with connection.cursor() as cursor:
-        cursor.execute(sql, given)
-        rows: list[Row] = cursor.fetchall()
+    rows = execute(sql, given)
     if not is_postgresql:
         Event.objects.log([row[0] for row in rows], State.ACTIVE, terms.now)
     return rows
@@ -190,18 +186,17 @@ def next_due_at(dispatcher: str, now: int) -> int | None:
         f" AND (due_at > %s OR {IN_FLIGHT})"
     )
     lanes_due = f"SELECT due_at FROM broker_message WHERE {NOT_MINE} AND in_lanes = 1"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT MIN(due_at) FROM (SELECT * FROM ({future} ORDER BY due_at, id LIMIT 1) AS one"
-            f" UNION ALL SELECT * FROM ({lanes_due} AND due_at IS NOT NULL"
-            " ORDER BY due_at, id LIMIT 1) AS two"
-            " UNION ALL SELECT MIN(due_at) FROM broker_queue WHERE due_at IS NOT NULL"
-            " UNION ALL SELECT MIN(due_at) FROM broker_flowcontrol WHERE due_at IS NOT NULL"
-            " UNION ALL SELECT MIN(next_at) FROM broker_schedule WHERE next_at IS NOT NULL)"
-            " AS moments",
-            [dispatcher, now, dispatcher],
-        )
-        moment: int | None = cursor.fetchone()[0]
+    [row] = execute(
+        f"SELECT MIN(due_at) FROM (SELECT * FROM ({future} ORDER BY due_at, id LIMIT 1) AS one"
+        f" UNION ALL SELECT * FROM ({lanes_due} AND due_at IS NOT NULL"
+        " ORDER BY due_at, id LIMIT 1) AS two"
+        " UNION ALL SELECT MIN(due_at) FROM broker_queue WHERE due_at IS NOT NULL"
+        " UNION ALL SELECT MIN(due_at) FROM broker_flowcontrol WHERE due_at IS NOT NULL"
+        " UNION ALL SELECT MIN(next_at) FROM broker_schedule WHERE next_at IS NOT NULL)"
+        " AS moments",
+        [dispatcher, now, dispatcher],
+    )
+    moment: int | None = row[0]
     return moment
 
 

