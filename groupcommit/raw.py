@@ -1,4 +1,4 @@
-"""SQL that goes to the database's driver without Django's cursor.
+"""SQL that goes to the database's driver without Django's cursor, and rows that come from it.
 
 For what every message does: on SQLite, Django's cursor takes 0.03 ms more for each statement, and
 a claim of one message 0.30 ms instead of 0.18.
@@ -8,6 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Model
+from django.db.models.base import ModelState
+
+
+def made[M: Model](model: type[M], names: Sequence[str], values: Sequence[Any]) -> M:
+    """Make an instance of a row that was read, with values for the attributes of these names.
+
+    Django's `from_db` sets one attribute after the other: 0.013 ms for a message; this takes 0.003.
+    """
+    instance = model.__new__(model)
+    instance._state = ModelState()
+    instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
+    instance.__dict__.update(zip(names, values, strict=True))
+    return instance
 
 
 def execute_raw(connection: Any, sql: str, values: Sequence[Any]) -> Any:

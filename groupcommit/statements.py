@@ -23,7 +23,7 @@ from django.db.models import (
     TextField,
 )
 
-from groupcommit.raw import execute, execute_raw
+from groupcommit.raw import execute, execute_raw, made
 
 # SQLite's limit is 32,766 values a statement. https://www.sqlite.org/limits.html
 MOST_VALUES = 30_000
@@ -148,7 +148,7 @@ def rows_for_update[M: Model](model: type[M], keys: Sequence[Any]) -> dict[Any, 
                 if (value := values[place]) is not None:
                     empty = EMPTY.get(value)
                     values[place] = empty() if empty else convert(value, column, connection)
-            instance = model.from_db(DEFAULT_DB_ALIAS, names, values)
+            instance = made(model, names, values)
             found[instance.pk] = instance
     return found
 

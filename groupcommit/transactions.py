@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Any
 
-from django.db import OperationalError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 
 from groupcommit import outages
 from groupcommit.connections import forget_timeout
@@ -26,11 +27,13 @@ def write_transaction(lock_seconds: float | None = None, flush: bool = True) -> 
     survives a power cut only if a later commit was flushed, which flushes all before it.
     https://www.sqlite.org/pragma.html#pragma_synchronous
     """
-    if connection.vendor != "sqlite" or connection.in_atomic_block:
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    if database.vendor != "sqlite" or database.in_atomic_block:
         with transaction.atomic():
             yield
         return
-    with nullcontext() if flush else unflushed():
+    database.flushes = flush
+    try:
         block = lock_database(outages.lock_seconds() if lock_seconds is None else lock_seconds)
         try:
             yield
@@ -38,27 +41,15 @@ def write_transaction(lock_seconds: float | None = None, flush: bool = True) -> 
             block.__exit__(type(error), error, error.__traceback__)
             raise
         block.__exit__(None, None, None)
-
-
-@contextmanager
-def unflushed() -> Iterator[None]:
-    """Let commits on this thread's connection to SQLite not wait for the disk."""
-    connection.ensure_connection()
-    sqlite = connection.connection
-    (before,) = sqlite.execute("PRAGMA synchronous").fetchone()
-    sqlite.execute("PRAGMA synchronous = NORMAL")
-    try:
-        yield
     finally:
-        sqlite.execute(f"PRAGMA synchronous = {before}")
+        database.flushes = True
 
 
 def lock_database(lock_seconds: float) -> transaction.Atomic:
     """Enter an atomic block, which takes SQLite's write lock, and return it."""
+    database: Any = connections[DEFAULT_DB_ALIAS]
     deadline = time.monotonic() + lock_seconds
-    connection.ensure_connection()
-    sqlite = connection.connection
-    sqlite.execute("PRAGMA busy_timeout = 0")
+    database.waits = False
     try:
         while True:
             block = transaction.atomic()
@@ -70,7 +61,7 @@ def lock_database(lock_seconds: float) -> transaction.Atomic:
             except OperationalError:
                 if time.monotonic() > deadline:
                     raise
-                forget_timeout(connection)
+                forget_timeout(database)
                 time.sleep(LOCK_RETRY_SECONDS)
     finally:
-        sqlite.execute(f"PRAGMA busy_timeout = {outages.lock_seconds() * 1000:.0f}")
+        database.waits = True

@@ -8,12 +8,12 @@ import functools
 import json
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import models
 from django.db.models import Q
-from django.db.models.base import ModelState
 
 from broker.clock import now_ms
 from broker.ids import new_message_id
+from groupcommit.raw import made
 
 type Row = tuple[Any, ...]
 
@@ -186,23 +186,16 @@ class Message(models.Model):
 
     @classmethod
     @functools.cache
-    def json_columns(cls) -> list[str]:
-        """Return the names of the columns with JSON."""
-        fields = cls._meta.concrete_fields
-        return [str(field.column) for field in fields if isinstance(field, models.JSONField)]
+    def json_columns(cls) -> frozenset[int]:
+        """Return the positions of the columns with JSON."""
+        fields = enumerate(cls._meta.concrete_fields)
+        return frozenset(n for n, field in fields if isinstance(field, models.JSONField))
 
     @classmethod
     def from_row(cls, row: Row) -> "Message":
-        """Make a message from its columns' values as the database returns them.
-
-        Django's way, `from_db`, sets each of the columns by itself: 0.015 ms, and this 0.004.
-        """
-        message = cls.__new__(cls)
-        message._state = ModelState()
-        message._state.adding, message._state.db = False, DEFAULT_DB_ALIAS
-        values = message.__dict__
-        values.update(zip(cls.columns(), row, strict=False))
-        for name in cls.json_columns():
-            text = values[name]
-            values[name] = {} if text == "{}" else json.loads(text)
-        return message
+        """Make a message from its columns' values as the database returns them; more may follow."""
+        values = list(row[: len(cls.columns())])
+        for number in cls.json_columns():
+            text = values[number]
+            values[number] = {} if text == "{}" else json.loads(text)
+        return made(cls, cls.columns(), values)

@@ -102,6 +102,15 @@ def test_other_statements_wait_for_the_lock_as_ever_afterwards(release):
 
 
 @sqlite_only
+def test_other_transactions_wait_for_the_lock_and_the_disk_as_ever_afterwards():
+    with write_transaction(flush=False):
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+    with transaction.atomic(), connection.cursor() as cursor:
+        assert cursor.execute("PRAGMA busy_timeout").fetchone() == (20_000,)
+        assert cursor.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+@sqlite_only
 def test_only_a_commit_without_flush_does_not_wait_for_the_disk():
     """As SQLite's setting says, during the transaction and after it."""
 
@@ -109,8 +118,6 @@ def test_only_a_commit_without_flush_does_not_wait_for_the_disk():
         with connection.cursor() as cursor:
             return cursor.execute("PRAGMA synchronous").fetchone()[0]
 
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA synchronous = FULL")
     normal, full = 1, 2
     with write_transaction():
         assert synchronous() == full
