@@ -6,6 +6,7 @@ or its `job=…`. As JSON (LOG_FORMAT=json), a line is an object, and a tracebac
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, override
@@ -16,6 +17,7 @@ from logfields import log_fields
 # https://docs.python.org/3/howto/logging.html#optimization
 logging.logMultiprocessing = False
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # since 3.12
+ONE_WORD = re.compile(r'[^ \t\r\n"=]+')
 # What every record has. Everything else was passed as `extra` and is written as a field.
 STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request"}
 
@@ -69,4 +71,4 @@ class JsonFormatter(LineFormatter):
 def plain(value: object) -> str:
     """A value as it is if it is one word, or else in quotes."""
     text = str(value)
-    return text if text and not set(text) & set(' \t\r\n"=') else json.dumps(text)
+    return text if ONE_WORD.fullmatch(text) else json.dumps(text)
