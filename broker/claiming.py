@@ -18,6 +18,7 @@ from broker.models import CLAIMED_STATES, WAITING_STATES, Event, Message, Row, S
 from broker.models.log import ADD_LINES
 from groupcommit.raw import execute
 from groupcommit.statements import one_by_one, places, update_all
+from groupcommit.writer import single_statement
 
 LOST = "the attempt was lost: its dispatcher stopped renewing its claim"
 GIVEN_BACK = "the attempt was given up: its dispatcher stopped"
@@ -61,6 +62,7 @@ class ClaimedMessages(NamedTuple):
         return [row[0] for row in self.rows]
 
 
+@single_statement
 @one_by_one
 def claim(terms: ClaimTerms) -> ClaimedMessages:
     """Claim messages that wait and have no lane."""

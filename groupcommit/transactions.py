@@ -14,7 +14,9 @@ LOCK_RETRY_SECONDS = 0.0003
 
 
 @contextmanager
-def write_transaction(lock_seconds: float | None = None, flush: bool = True) -> Iterator[None]:
+def write_transaction(
+    lock_seconds: float | None = None, flush: bool = True, by_itself: bool = False
+) -> Iterator[None]:
     """Like `transaction.atomic()`, but fair among processes on SQLite.
 
     SQLite itself waits for its write lock in longer and longer sleeps, up to 100 ms, and may
@@ -26,9 +28,15 @@ def write_transaction(lock_seconds: float | None = None, flush: bool = True) -> 
     Without `flush`, SQLite's commit does not wait for the disk. It survives a killed process. It
     survives a power cut only if a later commit was flushed, which flushes all before it.
     https://www.sqlite.org/pragma.html#pragma_synchronous
+
+    What is written `by_itself` is one statement, which on PostgreSQL is a transaction anyway.
     """
     database: Any = connections[DEFAULT_DB_ALIAS]
     if database.vendor != "sqlite" or database.in_atomic_block:
+        if by_itself and not database.in_atomic_block:
+            database.ensure_connection()
+            yield
+            return
         with transaction.atomic():
             yield
         return

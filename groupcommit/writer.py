@@ -49,6 +49,18 @@ DEADLOCK_TRIES = 5
 BRIEFLY_SECONDS = 0.2
 ALL_BRIEFLY_SECONDS = 1.0
 
+SINGLE_STATEMENTS: set[Any] = set()
+
+
+def single_statement[A, R](write: Write[A, R]) -> Write[A, R]:
+    """Declare that a write changes the database by one statement if it has one argument.
+
+    It then needs no transaction on PostgreSQL. With BEGIN and COMMIT, which are two more round
+    trips, an idle small job ended 0.3 ms later, of 7.
+    """
+    SINGLE_STATEMENTS.add(write)
+    return write
+
 
 class LockedWrite[A, R]:
     """A write that needs a lock; `lock` gets the same arguments and may find it needs none.
@@ -184,12 +196,13 @@ def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
     """
     answers: list[tuple[Pending, Any]] = []
     used = None
+    by_itself = len(batch) == 1 and batch[0].write in SINGLE_STATEMENTS
     try:
-        with write_transaction(flush=any(pending.flush for pending in batch)):
+        with write_transaction(flush=any(pending.flush for pending in batch), by_itself=by_itself):
             used = connections[DEFAULT_DB_ALIAS].connection
             answers = run_writes(batch)
     except Exception as error:
-        never_sent = not answers
+        never_sent = not (answers or by_itself)
         if tries_left and getattr(error.__cause__, "sqlstate", "") == DEADLOCK:
             commit(batch, tries_left - 1)
         elif outages.is_outage(error):

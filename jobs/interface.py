@@ -24,7 +24,7 @@ from django.utils import timezone
 from django.utils.json import normalize_json
 from django.utils.module_loading import import_string
 
-from groupcommit.writer import writer
+from groupcommit.writer import single_statement, writer
 from jobs import checks
 from jobs.attempts import Attempt
 from jobs.exceptions import LeaseLost, PublishError
@@ -38,6 +38,7 @@ OPTIONS = ("steps", "retries", "retry_delay", "timeout", "callback")
 # What has the same name in a task and in its jobs, and in a job and its result.
 IN_TASK = ("owner", "backend", "queue_name", "run_after")
 IN_RESULT = ["id", "started_at", "last_attempted_at", "finished_at", "args", "kwargs", "backend"]
+single_statement(save_transitions)
 
 
 @dataclass(frozen=True, kw_only=True)

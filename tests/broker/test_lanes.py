@@ -321,3 +321,11 @@ def test_window_holds_for_a_clock_that_is_a_little_behind():
     limited("a", "b", rate=1, period=10)
     assert names(take("one", NOW + 500)) == ["a"]
     assert take("two", NOW) == []
+
+
+def test_lost_messages_and_those_of_lanes_share_the_limit():
+    new_message(url="http://lost.test/").save()
+    take("one")
+    queued("a")
+    assert names(take("two", NOW + LEASE_MS, limit=1)) == ["lost"]
+    assert names(take("two", NOW + LEASE_MS, limit=1)) == ["a"]

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 
 from broker.models import Pulse
 from groupcommit import outages
@@ -129,3 +135,14 @@ def test_only_a_commit_without_flush_does_not_wait_for_the_disk():
         1 / 0  # noqa: B018
     assert synchronous() == full
     assert Pulse.objects.exists()
+
+
+@sqlite_only
+def test_transaction_after_a_timeout_fails_at_once(monkeypatch):
+    monkeypatch.setattr(outages, "_limited", True)
+    monkeypatch.setattr(connections[DEFAULT_DB_ALIAS], "timed_out_at", time.monotonic())
+    with pytest.raises(outages.NoAnswer), write_transaction():
+        raise AssertionError("a statement of this thread has just timed out")
+    forget_timeout(connection)
+    with transaction.atomic():
+        assert not Pulse.objects.exists()

@@ -13,7 +13,13 @@ from psycopg.errors import DeadlockDetected
 from broker.models import Event, Pulse
 from groupcommit import outages
 from groupcommit.statements import insert_all, one_by_one
-from groupcommit.writer import LockedWrite, writer
+from groupcommit.writer import (
+    SINGLE_STATEMENTS,
+    LockedWrite,
+    run_writes,
+    single_statement,
+    writer,
+)
 from harness.waiting import eventually
 from tests.elsewhere import another_cursor, elsewhere
 
@@ -356,6 +362,65 @@ def test_lost_answer_to_a_commit_is_told_and_not_tried_again(pulses, monkeypatch
     monkeypatch.undo()
     assert pulses.batches == [["a"]]
     assert stored() == {"a"}
+
+
+@pytest.fixture
+def single(pulses) -> Iterator[Pulses]:
+    """The write that is declared to be one statement."""
+    yield single_statement(pulses)
+    SINGLE_STATEMENTS.discard(pulses)
+
+
+@postgresql_only
+def test_single_statement_needs_no_transaction(single, release, monkeypatch):
+    in_transaction = []
+    monkeypatch.setattr(
+        "groupcommit.writer.run_writes",
+        lambda batch: in_transaction.append(connection.in_atomic_block) or run_writes(batch),
+    )
+    release.set()
+    assert writer.submit(single, "a").result(5) == "A"
+    assert in_transaction[-1] is False
+    assert stored() == {"a"}
+    with_others = hold_writer()
+    futures = [writer.submit(single, name) for name in "bc"]
+    with_others.set()
+    assert [future.result(5) for future in futures] == ["B", "C"]
+    assert in_transaction[-1] is True
+
+
+@postgresql_only
+def test_single_statement_goes_over_no_connection_that_was_cut_before(single):
+    writer.submit(single, "a").result(5)
+    cut_all()
+    assert writer.submit(single, "b").result(5) == "B"
+    assert single.batches == [["a"], ["b"]]
+
+
+@postgresql_only
+def test_lost_answer_to_a_single_statement_is_told_and_not_tried_again():
+    tries = []
+
+    @single_statement
+    def cut(names: list[str]) -> list[str]:
+        tries.append(names)
+        insert_all([Pulse(dispatcher=name, seen_at=1) for name in names])
+        connection.connection.pgconn.finish()
+        raise OperationalError("server closed the connection")
+
+    with pytest.raises(OperationalError, match="closed"):
+        writer.submit(cut, "a").result(5)
+    SINGLE_STATEMENTS.discard(cut)
+    assert tries == [["a"]]
+    assert stored() == {"a"}
+
+
+def cut_all() -> None:
+    """Let the server cut all connections, and wait until it has."""
+    elsewhere(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
 
 
 @postgresql_only
