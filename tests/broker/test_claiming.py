@@ -117,8 +117,8 @@ def test_rival_dispatchers_never_claim_the_same_message():
 def test_next_due_is_the_earliest_that_others_hold_or_nobody(db):
     stored(due_at=NOW - 1)
     stored(due_at=NOW + 300)
-    stored(due_at=NOW + 200, claimed_by="two")
-    stored(due_at=NOW + 100, claimed_by="one")
+    stored(due_at=NOW + 200, claimed_by="two", state=State.ACTIVE)
+    stored(due_at=NOW + 100, claimed_by="one", state=State.ACTIVE)
     assert next_due_at("one", NOW) == NOW + 200
 
 
