@@ -99,15 +99,15 @@ def due(columns: str, which: str, values: list[Any], terms: ClaimTerms) -> Query
 
 
 def find(columns: str, which: str, values: list[Any], terms: ClaimTerms) -> list[Row]:
-    """Return columns of such messages."""
+    """Return columns of messages that are due."""
     return execute(*due(columns, which, values, terms))
 
 
 def claimed_messages(rows: list[Row], terms: ClaimTerms) -> ClaimedMessages:
-    """Take the keys from the ends of rows. If there may be more, it is time to claim again."""
+    """The keys come from the last columns. A full claim may have left some: claim again at once."""
     keys = {row[ACCOUNT]: current_key(row[ACCOUNT], *row[-2:]) for row in rows}
     may_be_more = len(rows) == terms.limit
-    again_at = terms.now if may_be_more else next_due_at(terms.dispatcher, terms.now)
+    again_at = terms.now if may_be_more else next_due_at(terms.now)
     return ClaimedMessages(rows, keys, again_at)
 
 
@@ -123,7 +123,9 @@ def recover(due: list[Row], now: int) -> list[int]:
 
 
 def activate_these(messages: list[int], still: str, terms: ClaimTerms) -> list[Row]:
-    """Claim messages by primary key where the condition `still` holds."""
+    """Claim messages by primary key where the condition `still` holds; the caller's transaction has
+    locked them, or all lanes.
+    """
     if not messages:
         return []
     sql = f"SELECT id FROM broker_message WHERE id IN {places(1, len(messages))} AND {still}"
@@ -182,18 +184,14 @@ def join_lanes(terms: ClaimTerms) -> None:
     )
 
 
-def next_due_at(dispatcher: str, now: int) -> int | None:
-    """Return when there will be something to do that a dispatcher does not do already.
+def next_due_at(now: int) -> int | None:
+    """Return when there will be something to do, but for messages that may be lost by then.
 
-    It is not after `now` if messages are lost, or lanes or schedules due: `claim_rest` is for them.
+    It is not after `now` if lanes or schedules are due: `claim_rest` is for them.
     """
-    future = (
-        "SELECT due_at FROM broker_message WHERE due_at IS NOT NULL"
-        f" AND ({WAITING} AND due_at > %s OR {LOST_IF_LATE})"
-    )
+    future = f"SELECT due_at FROM broker_message WHERE {WAITING} AND due_at > %s"
     lanes_due = (
-        "SELECT due_at FROM broker_message"
-        f" WHERE in_lanes = 1 AND due_at IS NOT NULL AND ({WAITING} OR {LOST_IF_LATE})"
+        f"SELECT due_at FROM broker_message WHERE {WAITING} AND in_lanes = 1 AND due_at IS NOT NULL"
     )
     [row] = execute(
         f"SELECT MIN(due_at) FROM (SELECT * FROM ({future} ORDER BY due_at, id LIMIT 1) AS one"
@@ -202,7 +200,7 @@ def next_due_at(dispatcher: str, now: int) -> int | None:
         " UNION ALL SELECT MIN(due_at) FROM broker_flowcontrol WHERE due_at IS NOT NULL"
         " UNION ALL SELECT MIN(next_at) FROM broker_schedule WHERE next_at IS NOT NULL)"
         " AS moments",
-        [now, dispatcher, dispatcher],
+        [now],
     )
     moment: int | None = row[0]
     return moment

@@ -31,7 +31,7 @@ from broker.retention import keep_sweeping
 from broker.settling import Settlement, log_attempt, settle_all
 from broker.signals import attempt_settled
 from groupcommit import outages
-from groupcommit.writer import writer
+from groupcommit.writer import Write, writer
 from logfields import log_fields
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+type Step = Write[ClaimTerms, ClaimedMessages]
+type Claimed = tuple[list[Message], int | None]
 type Deliver = Callable[[Connections, Message, str], Awaitable[Outcome]]
 
 CLAIM_AT_ONCE = 100
@@ -75,7 +77,7 @@ class Dispatcher:
         self.wake = asyncio.Event()
         self.watch = wakeup.Watch(self.wake.set, lambda: len(self.in_flight) >= self.limit)
         self.stopping, self.stopping_since, self.has_left = False, 0.0, False
-        self.pulsed_at, self.has_backlog = 0, False
+        self.pulsed_at, self.has_backlog, self.looks_at_rest = 0, False, True
         self.loop_task: asyncio.Task[None] | None = None
         self.connections: Connections | None = None
 
@@ -137,28 +139,41 @@ class Dispatcher:
             await writer.write(settle_doubts, self)
             self.doubts.after_error = False
         await writer.write(show_pulse, (self.name, now, len(self.in_flight), self.lease_ms))
-        self.pulsed_at = now
+        self.pulsed_at, self.looks_at_rest = now, True
 
-    async def claim(self) -> tuple[list[Message], int | None]:
-        """Claim what is due and start delivering it; return it, and when to claim again."""
+    async def claim(self) -> Claimed:
+        """Claim what is due and start delivering it; return it, and when to claim again.
+
+        After each pulse the rest comes first, so that lost messages, lanes and schedules get
+        their turn however many messages simply wait.
+        """
         room = min(self.limit - len(self.in_flight), CLAIM_AT_ONCE)
         if room <= 0:
             return [], None
-        patience = PATIENCE_SECONDS if len(self.in_flight) > BUSY and not self.has_backlog else 0
-        terms = self.terms(room, self.claims_until())
-        # If a power cut undoes a claim, the message is delivered again, as it is if one ends it.
-        claimed = await writer.write(claim, terms, patience, flush=False)
-        self.has_backlog = len(claimed.rows) == CLAIM_AT_ONCE
-        messages = self.start_deliveries(claimed)
-        if (
-            claimed.next_due_at is not None
-            and claimed.next_due_at <= terms.now
-            and len(messages) < room
-        ):
-            terms = terms._replace(limit=room - len(messages))
-            claimed = await writer.write(claim_rest, terms)
-            messages += self.start_deliveries(claimed)
-        return messages, claimed.next_due_at
+        messages: list[Message] = []
+        now, next_due_at = self.claims_until(), None
+        if self.looks_at_rest:
+            self.looks_at_rest = False
+            messages, next_due_at = await self.claim_by(claim_rest, self.terms(room, now))
+        if len(messages) < room:
+            terms = self.terms(room - len(messages), now)
+            patience = 0 if self.has_backlog or len(self.in_flight) <= BUSY else PATIENCE_SECONDS
+            # If a power cut undoes a claim, the message is delivered again, as if that ended it.
+            more, next_due_at = await self.claim_by(claim, terms, patience, flush=False)
+            self.has_backlog = len(more) == CLAIM_AT_ONCE
+            messages += more
+        if next_due_at is not None and next_due_at <= now and len(messages) < room:
+            terms = self.terms(room - len(messages), now)
+            more, next_due_at = await self.claim_by(claim_rest, terms)
+            messages += more
+        return messages, next_due_at
+
+    async def claim_by(
+        self, step: Step, terms: ClaimTerms, patience: float = 0, flush: bool = True
+    ) -> Claimed:
+        """Claim in one of the two ways, and start delivering."""
+        claimed = await writer.write(step, terms, patience, flush)
+        return self.start_deliveries(claimed), claimed.next_due_at
 
     def terms(self, room: int, now: int | None = None) -> ClaimTerms:
         """What to claim now; a host that has half of the deliveries gets no more."""
@@ -243,6 +258,7 @@ class Dispatcher:
         """Deliver what is due now, wait for it, and return how many messages. For tests."""
         count, more = 0, True
         while more:
+            self.looks_at_rest = True
             claimed, next_due_at = await self.claim()
             more = bool(claimed) or (next_due_at or NEVER) <= self.claims_until()
             count += len(claimed)

@@ -1,7 +1,7 @@
 """SQL that goes to the database's driver without Django's cursor, and rows that come from it.
 
-For what every message does: on SQLite, Django's cursor takes 0.03 ms more for each statement, and
-a claim of one message 0.30 ms instead of 0.18.
+For the statements that every message needs. On SQLite, Django's cursor adds 0.03 ms to each; a
+claim of one message took 0.30 ms with it and takes 0.18.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,10 @@ def execute_raw(connection: Any, sql: str, values: Sequence[Any]) -> Any:
 
 
 def execute(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Execute SQL whose places are `%s`, and return the rows that it gives."""
+    """Execute SQL whose places are `%s`, and return the rows that it gives.
+
+    On SQLite, only in a transaction: the connection may not wait, nor flush, as it usually does.
+    """
     connection = connections[DEFAULT_DB_ALIAS]
     if connection.vendor == "sqlite":
         sql = sql.replace("%s", "?")

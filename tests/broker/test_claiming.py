@@ -114,24 +114,17 @@ def test_rival_dispatchers_never_claim_the_same_message():
     assert sorted(claims) == sorted(messages)
 
 
-def test_next_due_is_the_earliest_that_others_hold_or_nobody(db):
+def test_next_due_is_the_earliest_that_waits(db):
     stored(due_at=NOW - 1)
     stored(due_at=NOW + 300)
-    stored(due_at=NOW + 200, claimed_by="two", state=State.ACTIVE)
-    stored(due_at=NOW + 100, claimed_by="one", state=State.ACTIVE)
-    assert next_due_at("one", NOW) == NOW + 200
-
-
-def test_what_another_dispatcher_has_lost_is_due(db):
-    stored(), stored(due_at=NOW + 300)
-    take("one")
-    assert next_due_at("one", NOW + LEASE_MS) is None
-    assert next_due_at("two", NOW + LEASE_MS) == NOW + LEASE_MS
+    stored(due_at=NOW + 200, state=State.RETRY)
+    stored(due_at=NOW + 100, claimed_by="two", state=State.ACTIVE)
+    assert next_due_at(NOW) == NOW + 200
 
 
 def test_there_is_no_next_due_when_all_is_over(db):
     stored(due_at=None, state=State.DELIVERED)
-    assert next_due_at("one", NOW) is None
+    assert next_due_at(NOW) is None
 
 
 def test_renewed_claim_does_not_expire(db):

@@ -20,6 +20,7 @@ from broker.publishing import store
 from broker.settling import Settlement, settle_all
 from broker.wakeup import LATE_MS
 from groupcommit.writer import writer
+from harness.waiting import until
 from tests.broker.messages import ERROR, NO_ANSWER, NOW, OK, Destination, new_message
 from tests.elsewhere import elsewhere
 
@@ -488,6 +489,26 @@ def test_process_that_delivers_may_open_many_files():
         assert soft == min(hard, open_files.MOST)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_lost_message_gets_its_turn_in_a_backlog():
+    waiting = [published(due_at=NOW - 1000) for _ in range(CLAIM_AT_ONCE + 1)]
+    await asyncio.gather(*waiting)
+    lost = await published(due_at=NOW - 1, state="ACTIVE", claimed_by="dead")
+    dispatcher = Dispatcher(destination := Destination().hold(), lambda: NOW)
+    claimed, _ = await dispatcher.claim()
+    assert (lost in claimed, len(claimed)) == (True, CLAIM_AT_ONCE)
+    assert lost not in (await dispatcher.claim())[0]
+    destination.may_answer.set()
+    await asyncio.gather(*dispatcher.in_flight.values())
+
+
+async def test_every_pulse_looks_for_what_was_lost(start):
+    dispatcher = start(destination := Destination())
+    await until(lambda: not dispatcher.looks_at_rest)  # as it does when it starts
+    dispatcher.pulse_ms = 20
+    await published(due_at=NOW - 1, state="ACTIVE", claimed_by="dead")
+    await destination.get()
 
 
 async def test_backlog_is_claimed_without_waiting_for_company(monkeypatch):

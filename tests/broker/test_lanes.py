@@ -48,7 +48,7 @@ def drain(now: int = NOW) -> list[str]:
         for message in taken:
             finish(message, now=now)
         order += names(taken)
-        next_due_at = claiming.next_due_at("one", now)
+        next_due_at = claiming.next_due_at(now)
     return order
 
 
