@@ -19,6 +19,7 @@ import django
 django.setup()
 
 from django.conf import settings
+from django.db import connection
 
 PATIENCE_SECONDS = 120
 LOOK_SECONDS = 0.002
@@ -69,9 +70,19 @@ def peer(model: Any, small: Callable[..., Any], long: Callable[..., Any]) -> Enq
     return enqueue
 
 
+def status(model: Any, job_id: Any) -> str:
+    """Read a job's status without the ORM, which takes 0.3 ms more of a core that the queue needs
+    just then.
+    """
+    table = model._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT status FROM {table} WHERE id = %s", [job_id])  # noqa: S608
+        return str(cursor.fetchone()[0])
+
+
 def wait(model: Any, job_id: Any) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not model.objects.filter(id=job_id, status="succeeded").exists():
+    while status(model, job_id) != "succeeded":
         if time.monotonic() > deadline:
             raise SystemExit(f"a job did not succeed within {PATIENCE_SECONDS} s")
         time.sleep(LOOK_SECONDS)

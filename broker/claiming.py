@@ -27,7 +27,6 @@ JOIN_AT_ONCE = 500
 NOT_MINE = "claimed_by <> %s"
 NO_LANE = "in_lanes IS NULL"
 WAITING = "state IN ('{}', '{}')".format(*WAITING_STATES)
-LOST_IF_LATE = "state IN ('{}', '{}') AND {}".format(*CLAIMED_STATES, NOT_MINE)
 ROTATED = "FROM broker_signingkeys AS keys WHERE keys.account = broker_message.account"
 ROTATED_KEYS = f"(SELECT configured {ROTATED}) AS configured, (SELECT current {ROTATED}) AS current"
 ACCOUNT = Message.columns().index("account")
@@ -73,14 +72,23 @@ def claim(terms: ClaimTerms) -> ClaimedMessages:
 @lanes.locked
 @one_by_one
 def claim_rest(terms: ClaimTerms) -> ClaimedMessages:
-    """Publish what is scheduled, and claim what was lost and what the lanes release."""
+    """Publish what is scheduled, and claim what was lost and what the lanes release.
+
+    To look for what was lost alone would take the longer, the more wait. So up to half of a claim
+    are the messages that have been due longest, lost or not.
+    """
     if firing.publish_due(terms.now):
         wakeup.on_commit()
-    lost = find("id, state", f"{NO_LANE} AND {LOST_IF_LATE}", [terms.dispatcher], terms)
-    rows = activate_these(recover(lost, terms.now), "due_at IS NOT NULL", terms)
+    half = terms._replace(limit=(terms.limit + 1) // 2)
+    oldest = find("id, state", f"{NO_LANE} AND {NOT_MINE}", [terms.dispatcher], half)
+    rows = activate_these(recover(oldest, terms.now), "due_at IS NOT NULL", terms)
     join_lanes(terms)
     released = lanes.release(terms.now, terms.limit - len(rows))
-    return claimed_messages(rows + activate_these(released, "lane IS NOT NULL", terms), terms)
+    rows += activate_these(released, "lane IS NOT NULL", terms)
+    claimed = claimed_messages(rows, terms)
+    if any(state in CLAIMED_STATES for _, state in oldest):  # there may be more of them
+        return claimed._replace(next_due_at=terms.now)
+    return claimed
 
 
 def due(columns: str, which: str, values: list[Any], terms: ClaimTerms) -> Query:
@@ -162,7 +170,7 @@ def join_lanes(terms: ClaimTerms) -> None:
     """Put messages that are due into their lanes: delayed ones, retries, and lost ones."""
     rows = find(
         "id, state, account, queue_name, flow_control_key",
-        f"in_lanes = 1 AND ({WAITING} OR {LOST_IF_LATE})",
+        f"in_lanes = 1 AND {NOT_MINE}",
         [terms.dispatcher],
         terms._replace(limit=JOIN_AT_ONCE, crowded=()),
     )

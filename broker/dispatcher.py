@@ -77,7 +77,7 @@ class Dispatcher:
         self.wake = asyncio.Event()
         self.watch = wakeup.Watch(self.wake.set, lambda: len(self.in_flight) >= self.limit)
         self.stopping, self.stopping_since, self.has_left = False, 0.0, False
-        self.pulsed_at, self.has_backlog, self.looks_at_rest = 0, False, True
+        self.pulsed_at, self.has_backlog, self.looks_at_rest = 0, False, False
         self.loop_task: asyncio.Task[None] | None = None
         self.connections: Connections | None = None
 
@@ -144,8 +144,7 @@ class Dispatcher:
     async def claim(self) -> Claimed:
         """Claim what is due and start delivering it; return it, and when to claim again.
 
-        After each pulse the rest comes first, so that lost messages, lanes and schedules get
-        their turn however many messages simply wait.
+        After each pulse the rest has its turn first, however many messages simply wait.
         """
         room = min(self.limit - len(self.in_flight), CLAIM_AT_ONCE)
         if room <= 0:
@@ -153,16 +152,17 @@ class Dispatcher:
         messages: list[Message] = []
         now, next_due_at = self.claims_until(), None
         if self.looks_at_rest:
-            self.looks_at_rest = False
             messages, next_due_at = await self.claim_by(claim_rest, self.terms(room, now))
+            self.looks_at_rest = next_due_at is not None and next_due_at <= now
         if len(messages) < room:
             terms = self.terms(room - len(messages), now)
             patience = 0 if self.has_backlog or len(self.in_flight) <= BUSY else PATIENCE_SECONDS
             # If a power cut undoes a claim, the message is delivered again, as if that ended it.
             more, next_due_at = await self.claim_by(claim, terms, patience, flush=False)
-            self.has_backlog = len(more) == CLAIM_AT_ONCE
             messages += more
-        if next_due_at is not None and next_due_at <= now and len(messages) < room:
+            self.has_backlog = len(messages) == CLAIM_AT_ONCE
+        is_more_due = next_due_at is not None and next_due_at <= now
+        if (is_more_due or self.looks_at_rest) and len(messages) < room:
             terms = self.terms(room - len(messages), now)
             more, next_due_at = await self.claim_by(claim_rest, terms)
             messages += more
@@ -256,13 +256,14 @@ class Dispatcher:
 
     async def run_once(self) -> int:
         """Deliver what is due now, wait for it, and return how many messages. For tests."""
-        count, more = 0, True
-        while more:
-            self.looks_at_rest = True
-            claimed, next_due_at = await self.claim()
-            more = bool(claimed) or (next_due_at or NEVER) <= self.claims_until()
-            count += len(claimed)
-            await asyncio.gather(*self.in_flight.values())
+        count = 0
+        for self.looks_at_rest in (False, True):
+            more = True
+            while more:
+                claimed, next_due_at = await self.claim()
+                more = bool(claimed) or (next_due_at or NEVER) <= self.claims_until()
+                count += len(claimed)
+                await asyncio.gather(*self.in_flight.values())
         await self.close()
         return count
 
