@@ -74,8 +74,8 @@ def claim(terms: ClaimTerms) -> ClaimedMessages:
 def claim_rest(terms: ClaimTerms) -> ClaimedMessages:
     """Publish what is scheduled, and claim what was lost and what the lanes release.
 
-    To look for what was lost alone would take the longer, the more wait. So up to half of a claim
-    are the messages that have been due longest, lost or not.
+    Looking only for what was lost would take longer the more messages wait. So up to half of a
+    claim goes to the messages that have been due longest, lost or not.
     """
     if firing.publish_due(terms.now):
         wakeup.on_commit()
@@ -92,18 +92,15 @@ def claim_rest(terms: ClaimTerms) -> ClaimedMessages:
 
 
 def due(columns: str, which: str, values: list[Any], terms: ClaimTerms) -> Query:
-    """Select messages that are due and that no other transaction is claiming.
-
-    The limit is no parameter, or PostgreSQL would plan the statement anew each time: 0.4 ms.
-    """
+    """Select messages that are due and that no other transaction is claiming."""
     if terms.crowded:
         which += f" AND host NOT IN {places(1, len(terms.crowded))}"
     skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     sql = (
         f"SELECT {columns} FROM broker_message WHERE {which} AND due_at <= %s"
-        f" ORDER BY due_at, id LIMIT {terms.limit:d}{skip}"
+        f" ORDER BY due_at, id LIMIT %s{skip}"
     )
-    return sql, [*values, *terms.crowded, terms.now]
+    return sql, [*values, *terms.crowded, terms.now, terms.limit]
 
 
 def find(columns: str, which: str, values: list[Any], terms: ClaimTerms) -> list[Row]:
@@ -112,7 +109,9 @@ def find(columns: str, which: str, values: list[Any], terms: ClaimTerms) -> list
 
 
 def claimed_messages(rows: list[Row], terms: ClaimTerms) -> ClaimedMessages:
-    """The keys come from the last columns. A full claim may have left some: claim again at once."""
+    """Take the keys from the last columns of the rows. A full claim may have left some messages,
+    so the next claim is due at once.
+    """
     keys = {row[ACCOUNT]: current_key(row[ACCOUNT], *row[-2:]) for row in rows}
     may_be_more = len(rows) == terms.limit
     again_at = terms.now if may_be_more else next_due_at(terms.now)
@@ -156,7 +155,7 @@ def activate(query: Query, terms: ClaimTerms) -> list[Row]:
         f" WHERE id {among.format(query[0])} RETURNING {columns}, {ROTATED_KEYS}"
     )
     given: list[Any] = [terms.dispatcher, terms.now + terms.lease_ms, *query[1]]
-    # One statement, as each takes 0.2 ms on an idle machine. SQLite's WITH cannot write.
+    # One statement, as each one takes 0.2 ms on an idle machine. SQLite's WITH cannot write.
     if is_postgresql:
         sql = f"WITH u AS ({sql}), e AS ({ADD_LINES} u ORDER BY id) SELECT * FROM u"
         given += [State.ACTIVE, terms.now, "", b""]
@@ -193,7 +192,7 @@ def join_lanes(terms: ClaimTerms) -> None:
 
 
 def next_due_at(now: int) -> int | None:
-    """Return when there will be something to do, but for messages that may be lost by then.
+    """Return when there will be something to do, not counting messages that may be lost by then.
 
     It is not after `now` if lanes or schedules are due: `claim_rest` is for them.
     """

@@ -12,7 +12,7 @@ from django.db.models import Model
 from django.db.models.base import ModelState
 
 
-def made[M: Model](model: type[M], names: Sequence[str], values: Sequence[Any]) -> M:
+def make_instance[M: Model](model: type[M], names: Sequence[str], values: Sequence[Any]) -> M:
     """Make an instance of a row that was read, with values for the attributes of these names.
 
     Django's `from_db` sets one attribute after the other: 0.013 ms for a message; this takes 0.003.

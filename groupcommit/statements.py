@@ -23,7 +23,7 @@ from django.db.models import (
     TextField,
 )
 
-from groupcommit.raw import execute, execute_raw, made
+from groupcommit.raw import execute, execute_raw, make_instance
 
 # SQLite's limit is 32,766 values a statement. https://www.sqlite.org/limits.html
 MOST_VALUES = 30_000
@@ -148,7 +148,7 @@ def rows_for_update[M: Model](model: type[M], keys: Sequence[Any]) -> dict[Any, 
                 if (value := values[place]) is not None:
                     empty = EMPTY.get(value)
                     values[place] = empty() if empty else convert(value, column, connection)
-            instance = made(model, names, values)
+            instance = make_instance(model, names, values)
             found[instance.pk] = instance
     return found
 

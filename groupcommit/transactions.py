@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
@@ -33,11 +33,9 @@ def write_transaction(
     """
     database: Any = connections[DEFAULT_DB_ALIAS]
     if database.vendor != "sqlite" or database.in_atomic_block:
-        if by_itself and not database.in_atomic_block:
-            database.ensure_connection()
-            yield
-            return
-        with transaction.atomic():
+        database.ensure_connection()
+        needs_none = by_itself and not database.in_atomic_block
+        with nullcontext() if needs_none else transaction.atomic():
             yield
         return
     database.flushes = flush

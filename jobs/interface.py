@@ -38,7 +38,7 @@ OPTIONS = ("steps", "retries", "retry_delay", "timeout", "callback")
 # What has the same name in a task and in its jobs, and in a job and its result.
 IN_TASK = ("owner", "backend", "queue_name", "run_after")
 IN_RESULT = ["id", "started_at", "last_attempted_at", "finished_at", "args", "kwargs", "backend"]
-single_statement(save_transitions)
+single_statement(save_transitions)  # to save one is one UPDATE, which needs no transaction
 
 
 @dataclass(frozen=True, kw_only=True)

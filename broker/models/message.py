@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from broker.clock import now_ms
 from broker.ids import new_message_id
-from groupcommit.raw import made
+from groupcommit.raw import make_instance
 
 type Row = tuple[Any, ...]
 
@@ -198,4 +198,4 @@ class Message(models.Model):
         for number in cls.json_columns():
             text = values[number]
             values[number] = {} if text == "{}" else json.loads(text)
-        return made(cls, cls.columns(), values)
+        return make_instance(cls, cls.columns(), values)
