@@ -1,6 +1,7 @@
 """The catcher as visitors see it: live, with hostile requests, on phones, without a script."""
 
 import gzip
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -192,6 +193,8 @@ def test_hostile_requests_are_only_text(browse: Browse, own: Caught, width: int)
     for number in range(len(HOSTILE) + 1):
         link = rows(page).nth(number).get_by_role("link")
         link.click()
+        # The newest is marked before it is clicked, so wait for the address as well.
+        expect(page).to_have_url(re.compile(rf"\?{link.get_attribute('id').replace('-', '=')}$"))
         expect(link).to_have_attribute("aria-current", "true")
         page.locator("summary").click()
         assert page.evaluate("document.documentElement.scrollWidth") == width
