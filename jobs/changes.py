@@ -150,9 +150,7 @@ async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> 
     before = Page.of_version(since)
     page = before.with_cards(cards)._replace(stuck=await stuck(cards))
     changed = changed_since(since, cards)
-    # The first step brings the whole row once more: the answer to the click may have come late,
-    # and have shown the job as queued again.
-    stepped = [card for card in changed if before.steps_shown(card)]
+    stepped = [card for card in changed if before.steps_shown(card) is not None]
     told: dict[str, Any] = {"stepped": stepped}
     if page.stuck != before.stuck:
         told["stuck"] = page.stuck

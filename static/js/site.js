@@ -135,7 +135,8 @@
 })();
 
 // What has changed on a page comes as elements with ids and versions (data-version). Only those
-// with another version are replaced, so what is selected, focused or opened stays.
+// with another version are replaced, so what is selected, focused or opened stays. What says
+// data-merge="absent" is only added: if it is there already, the page knows more of it.
 (() => {
   // The element in the place of `old`; a bar of steps shows every count on its way.
   function replace(old, next) {
@@ -200,7 +201,7 @@
     for (const next of fragment.querySelectorAll("[data-merge], [data-version]")) {
       const old = fragment.contains(next) && document.getElementById(next.id);
       if (!old) continue;
-      merge(old, next);
+      if (next.dataset.merge !== "absent") merge(old, next);
       if (old === target) event.detail.shouldSwap = false;
       if (fragment.contains(next)) next.remove();
     }

@@ -205,6 +205,29 @@ def test_job_whose_answer_was_lost_is_found(browse: Browse, still: Site):
     expect(page.locator("#jobs > li")).to_have_count(2)
 
 
+def test_answer_that_comes_after_the_jobs_end_does_not_take_the_end_back(
+    browse: Browse, still: Site
+):
+    page, late = browse(still.url), []
+
+    def hold(route: Route) -> None:
+        late.append((route, route.fetch()))
+
+    page.route("**/jobs/start", hold)
+    button(page).click()
+    row = page.locator("#jobs > li")
+    expect(row.locator(".state")).to_contain_text("queued")
+    job_id = row.get_attribute("id").removeprefix("job-")
+    paint(still, job_id, status="succeeded", finished_at=moment())
+    expect(row.locator(".state")).to_contain_text("succeeded")
+    route, answer = late[0]
+    assert "queued" in answer.text()
+    route.fulfill(response=answer)
+    expect(page.locator("#result")).to_have_text(MESSAGE)
+    expect(row).to_have_count(1)
+    expect(row.locator(".state")).to_contain_text("succeeded")
+
+
 def test_second_click_after_a_lost_answer_starts_no_second_job(browse: Browse, still: Site):
     browse.expect("htmx:", "Failed to load resource")
     page = browse(still.url)

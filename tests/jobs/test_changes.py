@@ -147,13 +147,6 @@ async def test_step_brings_the_count_and_itself_alone(db):
     assert 'id="job-' not in html
 
 
-async def test_first_step_brings_the_row_again(db):
-    """The answer to the click may come after the news that the job runs."""
-    since = version_of([card(steps_total=10)], is_stuck=False)
-    html = await news(since, card(steps_done=1, steps_total=10))
-    assert "job-" in told_by(html)
-
-
 def test_jobs_of_many_pages_are_read_by_one_query(db, django_assert_num_queries):
     """The reader wakes many pages at once."""
     jobs = [Job.objects.create(owner=owner, status="running") for owner in ("a", "b")]

@@ -273,9 +273,9 @@ def test_page_is_told_of_the_jobs_that_have_changed_and_of_no_other(client, make
     version = version_in(client.get("/").text)
     Job.objects.filter(id=moving.id).update(steps_done=5, changed_at=timezone.now())
     news = client.get("/jobs/changes", {"since": version})
-    assert f'id="job-{moving.id}"' in news.text
+    assert f'id="amount-{moving.id}"' in news.text
     assert "5 of 10 steps done" in news.text
-    assert f'id="job-{still.id}"' not in news.text
+    assert still.id not in news.text
     assert client.get("/jobs/changes", {"since": news["Live-Version"]}).status_code == 204
 
 
