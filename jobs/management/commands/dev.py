@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import errno
 import threading
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -108,6 +109,7 @@ def run_dispatcher_in_thread() -> None:
         dispatcher.start()
 
     def run() -> None:
+        import_module("broker.connections")  # aiohttp: else the first message would wait for it
         asyncio.set_event_loop(loop)
         loop.run_until_complete(start())
         loop.run_forever()
