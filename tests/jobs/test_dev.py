@@ -1,13 +1,37 @@
 """The small parts of `manage.py dev`; that it runs is in tests/test_servers.py."""
 
 import errno
+import os
+import subprocess
+import sys
 from email.message import Message
 from io import StringIO
 from types import SimpleNamespace
 
 import pytest
 
+from harness.processes import ROOT
 from jobs.management.commands.dev import Command, RequestHandler, Server
+
+# In a process of its own: in this one, another test may have imported everything.
+START = """
+import sys, threading
+import django
+django.setup()
+from jobs.management.commands import dev
+
+class Dispatcher(dev.Dispatcher):
+    def start(self):
+        print("broker.connections" in sys.modules)
+        started.set()
+
+started = threading.Event()
+dev.Dispatcher = Dispatcher
+dev.atexit.register = lambda stop: None
+print("broker.connections" in sys.modules)
+dev.run_dispatcher_in_thread()
+started.wait(20)
+"""
 
 
 @pytest.fixture
@@ -43,6 +67,19 @@ def test_address_comes_first_and_the_token_after_it(command, settings):
     first, *_, last = command.stdout.getvalue().splitlines()
     assert "http://127.0.0.1:8123/" in first
     assert settings.BROKER_TOKEN in last
+
+
+def test_first_message_does_not_wait_for_imports():
+    settings = {"DJANGO_SETTINGS_MODULE": "jobsite.settings", "SECRET_KEY": "x" * 50}
+    started = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", START],
+        cwd=ROOT,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.split() == ["False", "True"]
 
 
 def test_dispatcher_that_is_switched_off_is_said(command, settings):
