@@ -6,7 +6,7 @@ rows; values still go through the model's own fields.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -213,69 +213,6 @@ def for_rows(sql: str, rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
     """SQL with places for the values of rows, and these values."""
     values = f"VALUES {places(len(rows), len(rows[0]))}"
     return sql.replace("{rows}", values), [value for row in rows for value in row]
-
-
-type Change = tuple[Mapping[str, Any], Mapping[str, Any]]
-
-
-def update_each(model: type[Model], changes: Sequence[Change | None]) -> list[bool]:
-    """Run `UPDATE … SET values WHERE conditions` for each (conditions, values) pair.
-
-    Its conditions are equalities that at most one row fulfils. Return for each pair whether it
-    has changed its row; False for None. In a batch of 100, a row takes 16 µs on SQLite and
-    53 µs on PostgreSQL; `QuerySet.update` takes 162 and 421 µs.
-    """
-    alike: dict[tuple[tuple[str, ...], ...], list[int]] = {}
-    for place, change in enumerate(changes):
-        if change:
-            alike.setdefault(tuple(map(tuple, change)), []).append(place)
-    changed = [False] * len(changes)
-    for places_alike in alike.values():
-        same_fields = [change for place in places_alike if (change := changes[place])]
-        for place, is_changed in zip(places_alike, update_alike(model, same_fields), strict=True):
-            changed[place] = is_changed
-    return changed
-
-
-def update_alike(model: type[Model], changes: Sequence[Change]) -> list[bool]:
-    """Do it for pairs that name the same fields, in one round trip on PostgreSQL."""
-    connection = connections[DEFAULT_DB_ALIAS]
-    conditions, values = changes[0]
-    sql, columns = update_parts(model, connection.vendor, tuple(conditions), tuple(values))
-    rows = [
-        [
-            value
-            if value is None or type(value) is column.plain
-            else column.prepare(value, connection)
-            for column, value in zip(columns, (*new.values(), *old.values()), strict=True)
-        ]
-        for old, new in changes
-    ]
-    with connection.wrap_database_errors:
-        if connection.vendor == "postgresql" and len(rows) > 1:
-            cursor: Any = connection.cursor().cursor
-            cursor.executemany(sql, rows, returning=True)  # all in one round trip
-            counts = [cursor.rowcount]
-            while cursor.nextset():
-                counts.append(cursor.rowcount)
-        else:
-            counts = [execute_raw(connection, sql, row).rowcount for row in rows]
-    return [count == 1 for count in counts]
-
-
-@functools.cache
-def update_parts(
-    model: type[Model], vendor: str, conditions: tuple[str, ...], values: tuple[str, ...]
-) -> tuple[str, list[Column]]:
-    """The UPDATE of some fields of a row, and the columns that fill its places in order."""
-    meta, quote = model._meta, connection.ops.quote_name
-    by_name = {field.name: field for field in meta.concrete_fields}
-    columns = [Column.of(by_name[name]) for name in (*values, *conditions)]
-    place = "%s" if vendor == "postgresql" else "?"
-    pairs = [f"{quote(str(column.field.column))} = {place}" for column in columns]
-    setting, fulfilling = pairs[: len(values)], pairs[len(values) :]
-    sql = f"UPDATE {quote(meta.db_table)} SET {', '.join(setting)} WHERE {' AND '.join(fulfilling)}"
-    return sql, columns
 
 
 def one_by_one(write: Any) -> Any:

@@ -15,7 +15,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from groupcommit.statements import insert_all, rows_for_update, update_each
+from groupcommit.statements import insert_all, rows_for_update
+from groupcommit.updates import update_each
 
 # A running attempt renews its lease while it works. One that has not done so for this long
 # is presumed dead, and the next attempt takes over.
@@ -278,10 +279,7 @@ def fail_jobs(failures: list[Failure]) -> list[Job | None]:
         for job_id, message_id, error in failures
     ]
     saved = save_transitions(transitions)
-    return [
-        jobs[failure.job_id] if ended else None
-        for failure, ended in zip(failures, saved, strict=True)
-    ]
+    return [jobs[f.job_id] if ended else None for f, ended in zip(failures, saved, strict=True)]
 
 
 def store_jobs(jobs: list[Job]) -> list[bool]:

@@ -12,7 +12,6 @@ from groupcommit.statements import (
     places,
     rows_for_update,
     update_all,
-    update_each,
     update_returning,
 )
 from jobs.interface import new_job
@@ -142,27 +141,3 @@ def test_function_of_one_becomes_a_write_over_a_list():
 
     assert double([1, 2, 3]) == [2, 4, 6]
     assert double.__name__ == "double"
-
-
-def test_each_update_says_whether_its_row_was_as_expected(db):
-    insert_all(pulses("a", "b", "c"))
-    changes = [
-        ({"dispatcher": "c", "seen_at": 2}, {"seen_at": 12, "in_flight": 1}),
-        ({"dispatcher": "a", "seen_at": 7}, {"seen_at": 10, "in_flight": 1}),
-        ({"dispatcher": "nobody", "seen_at": 0}, {"seen_at": 1, "in_flight": 1}),
-        ({"dispatcher": "b", "seen_at": 1}, {"seen_at": 11, "in_flight": 1}),
-    ]
-    assert update_each(Pulse, changes) == [True, False, False, True]
-    seen = dict(Pulse.objects.values_list("dispatcher", "seen_at"))
-    assert seen == {"a": 0, "b": 11, "c": 12}
-
-
-def test_no_updates_are_no_statement(db, django_assert_num_queries):
-    with django_assert_num_queries(0):
-        assert update_each(Pulse, []) == []
-
-
-def test_update_that_breaks_a_constraint_is_djangos_error(db):
-    insert_all(pulses("a"))
-    with pytest.raises(IntegrityError), transaction.atomic():
-        update_each(Pulse, [({"dispatcher": "a"}, {"seen_at": None})])
