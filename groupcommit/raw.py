@@ -24,6 +24,19 @@ def make_instance[M: Model](model: type[M], names: Sequence[str], values: Sequen
     return instance
 
 
+def without_flush() -> str:
+    """What an UPDATE returns besides, so that PostgreSQL's commit does not wait for the disk if it
+    need not: nothing, or `, set_config(…)`.
+
+    A setting of its own would be another round trip. An update of one row takes 0.36 ms then, and
+    not 0.89 ms.
+    """
+    connection: Any = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "postgresql" and not connection.flushes:
+        return ", set_config('synchronous_commit', 'off', TRUE)"
+    return ""
+
+
 def execute_raw(connection: Any, sql: str, values: Sequence[Any]) -> Any:
     """Execute SQL in the driver's own form; return the driver's cursor.
 

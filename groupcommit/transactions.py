@@ -25,21 +25,25 @@ def write_transaction(
     allows a process that answers requests.
     https://www.sqlite.org/c3ref/busy_timeout.html
 
-    Without `flush`, SQLite's commit does not wait for the disk. It survives a killed process. It
+    Without `flush`, the commit does not wait for the disk. It survives a killed process. It
     survives a power cut only if a later commit was flushed, which flushes all before it.
     https://www.sqlite.org/pragma.html#pragma_synchronous
+    https://www.postgresql.org/docs/current/wal-async-commit.html
 
     What is written `by_itself` is one statement, which on PostgreSQL is a transaction anyway.
     """
     database: Any = connections[DEFAULT_DB_ALIAS]
-    if database.vendor != "sqlite" or database.in_atomic_block:
-        database.ensure_connection()
-        needs_none = by_itself and not database.in_atomic_block
-        with nullcontext() if needs_none else transaction.atomic():
+    if database.in_atomic_block:
+        with transaction.atomic():
             yield
         return
     database.flushes = flush
     try:
+        if database.vendor != "sqlite":
+            database.ensure_connection()
+            with nullcontext() if by_itself else transaction.atomic():
+                yield
+            return
         block = lock_database(outages.lock_seconds() if lock_seconds is None else lock_seconds)
         try:
             yield

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Model
 
-from groupcommit.raw import execute_raw
+from groupcommit.raw import execute_raw, without_flush
 from groupcommit.statements import Column
 
 type Change = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -46,12 +46,14 @@ def update_alike(model: type[Model], changes: Sequence[Change]) -> list[bool]:
     connection = connections[DEFAULT_DB_ALIAS]
     fields = tuple(tuple(mapping) for mapping in changes[0])
     rows = [(*new.values(), *old.values()) for old, new in changes]
+    also = without_flush()
     with connection.wrap_database_errors:
         if connection.vendor == "postgresql" and len(rows) > 1:
-            cursor = execute_raw(connection, update_many_sql(model, *fields), [as_json(rows)])
-            changed = {number for (number,) in cursor.fetchall()}
+            sql = update_many_sql(model, *fields) + also
+            changed = {row[0] for row in execute_raw(connection, sql, [as_json(rows)]).fetchall()}
             return [number in changed for number in range(len(rows))]
         sql, columns = update_sql(model, connection.vendor, *fields)
+        sql += f" RETURNING 1{also}" if also else ""
         return [execute_raw(connection, sql, prepare(row, columns)).rowcount == 1 for row in rows]
 
 

@@ -28,7 +28,7 @@ from groupcommit.writer import single_statement, writer
 from jobs import checks
 from jobs.attempts import Attempt
 from jobs.exceptions import LeaseLost, PublishError
-from jobs.models import Job, Transition, new_job_id, save_transitions
+from jobs.models import Job, Transition, claim_jobs, new_job_id, save_transitions
 from jobs.signatures import current_site_url
 
 # Every task by its endpoint: `long-task` is received at /api/long-task.
@@ -38,7 +38,8 @@ OPTIONS = ("steps", "retries", "retry_delay", "timeout", "callback")
 # What has the same name in a task and in its jobs, and in a job and its result.
 IN_TASK = ("owner", "backend", "queue_name", "run_after")
 IN_RESULT = ["id", "started_at", "last_attempted_at", "finished_at", "args", "kwargs", "backend"]
-single_statement(save_transitions)  # to save one is one UPDATE, which needs no transaction
+single_statement(claim_jobs)
+single_statement(save_transitions)  # to move one job is one UPDATE, which needs no transaction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -259,7 +259,8 @@ def claim_jobs(arrivals: list[Arrival]) -> list[Job | Refusal]:
     jobs = locked_jobs(arrival.job_id for arrival in arrivals)
     unknown = Refusal("there is no such job", for_good=True)
     claims = [jobs[a.job_id].claim(a) if a.job_id in jobs else unknown for a in arrivals]
-    save_transitions([claim for claim in claims if isinstance(claim, Transition)])
+    if not all(save_transitions([claim for claim in claims if isinstance(claim, Transition)])):
+        return claim_jobs(arrivals)  # one that comes alone locks no job; somebody was faster
     return [jobs[c.before["id"]] if isinstance(c, Transition) else c for c in claims]
 
 
@@ -289,7 +290,7 @@ def store_jobs(jobs: list[Job]) -> list[bool]:
 
 
 def locked_jobs(ids: Iterable[str]) -> dict[str, Job]:
-    """Read jobs that nobody else can move before this transaction ends."""
+    """Read jobs that nobody else can move before this transaction, if any, ends."""
     return rows_for_update(Job, list(dict.fromkeys(ids)))
 
 

@@ -124,8 +124,7 @@ def signed(view: View) -> View:
         message_id = request.headers.get("Upstash-Message-Id", "")[:128]
         retried = count(request.headers.get("Upstash-Retried", ""))
         received, flush = shown_request(request, claims), not hasattr(request, "from_own_queue")
-        delivery = Delivery(body, message_id, retried, received, flush)
-        return await view(request, delivery, **captured)
+        return await view(request, Delivery(body, message_id, retried, received, flush), **captured)
 
     return wrapper
 

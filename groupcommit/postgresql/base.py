@@ -101,8 +101,12 @@ def check_connection(connection: Connection) -> None:
 
 
 class DatabaseWrapper(Impatient, base.DatabaseWrapper):
-    """Django's wrapper, which each thread has one of."""
+    """Django's wrapper, which each thread has one of.
 
+    `flushes` is for the present transaction: whether its commit waits for the disk (raw.py).
+    """
+
+    flushes = True
     _task_shares: dict[str, threading.Semaphore] = {}  # {alias: what tasks may still take}
     share: threading.Semaphore | None = None  # what this one has taken of it
 

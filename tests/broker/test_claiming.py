@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 
 from broker import claiming
 from broker.accounts import rotate
@@ -168,3 +168,14 @@ def test_messages_come_with_the_keys_of_all_accounts(db, settings):
     stored()
     [claimed] = claiming.claim([ClaimTerms("one", NOW, LEASE_MS, 1)])
     assert claimed.keys == {"site": settings.QSTASH_CURRENT_SIGNING_KEY}
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_claim_waits_for_the_disk_only_if_it_is_to(transactional_db, flush):
+    message, on_postgresql = stored(), connection.vendor == "postgresql"
+    with write_transaction(flush=flush), connection.cursor() as cursor:
+        [claimed] = claiming.claim([ClaimTerms("one", NOW, LEASE_MS, 1)])
+        cursor.execute("SHOW synchronous_commit" if on_postgresql else "PRAGMA synchronous")
+        (waits,) = cursor.fetchone()
+    assert claimed.ids == [message.id]
+    assert waits == (("off", "on") if on_postgresql else (1, 2))[flush]

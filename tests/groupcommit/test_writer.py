@@ -13,6 +13,7 @@ from psycopg.errors import DeadlockDetected
 from broker.models import Event, Pulse
 from groupcommit import outages
 from groupcommit.statements import insert_all, one_by_one
+from groupcommit.updates import update_each
 from groupcommit.writer import (
     SINGLE_STATEMENTS,
     LockedWrite,
@@ -205,14 +206,17 @@ def test_caller_whose_loop_has_ended_does_no_harm(pulses, release):
 
 
 @one_by_one
-def synchronous(_: object) -> int:
+def synchronous(_: object) -> str:
+    """How the commit will wait for the disk, after an update."""
+    update_each(Pulse, [({"dispatcher": "a"}, {"in_flight": 1})])
+    sql = "SHOW synchronous_commit" if ON_POSTGRESQL else "PRAGMA synchronous"
     with connection.cursor() as cursor:
-        return cursor.execute("PRAGMA synchronous").fetchone()[0]
+        return str(cursor.execute(sql).fetchone()[0])
 
 
-@pytest.mark.skipif(ON_POSTGRESQL, reason="PostgreSQL flushes each commit")
-async def test_batch_is_flushed_if_one_of_its_writes_is_to_be():
-    normal, full = 1, 2
+async def test_batch_is_flushed_if_one_of_its_writes_is_to_be(pulses):
+    normal, full = ("off", "on") if ON_POSTGRESQL else ("1", "2")
+    await writer.write(pulses, "a")
     assert await writer.write(synchronous, None, flush=False) == normal
     release = hold_writer()
     both = asyncio.gather(writer.write(synchronous, 1, flush=False), writer.write(synchronous, 2))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from jobs import models
 from jobs.models import (
     LEASE,
     Arrival,
@@ -379,6 +380,21 @@ def test_of_two_claims_in_one_batch_the_first_gets_the_job():
     assert isinstance(first, Job)
     assert isinstance(second, Refusal)
     assert (fresh(job).lease_token, fresh(job).attempts) == (first.lease_token, 1)
+
+
+def test_attempt_that_is_overtaken_after_it_has_read_the_job_is_refused(monkeypatch):
+    """An attempt that comes alone locks no job on PostgreSQL."""
+    job, read, rivals = make(), models.locked_jobs, []
+
+    def overtaken(ids):
+        found = read(ids)
+        monkeypatch.setattr(models, "locked_jobs", read)
+        rivals.append(claimed(job))
+        return found
+
+    monkeypatch.setattr(models, "locked_jobs", overtaken)
+    assert refused(job, attempt=2).held_until == NOW + LEASE
+    assert (fresh(job).lease_token, fresh(job).attempts) == (rivals[0].lease_token, 1)
 
 
 def test_jobs_of_a_batch_fail_each_for_its_own():
