@@ -27,7 +27,7 @@ from django.tasks.signals import task_finished, task_started
 from django.utils import timezone
 from django.utils.json import normalize_json
 
-from groupcommit.outages import reported, survived, wait_patiently
+from groupcommit.outages import in_words, reported, survived, wait_patiently
 from groupcommit.writer import writer
 from jobs.exceptions import CutOff, GiveUp, LeaseLost, TryAgain
 from jobs.interface import (
@@ -149,7 +149,22 @@ async def keep_lease(job: Job) -> None:
 async def attempt_failed(
     task: JobTask, job: Job, error: BaseException, retried: int, log: dict[str, Any]
 ) -> JsonResponse:
-    """Record what a task has raised, and tell the queue whether to deliver again."""
+    """Record what a task has raised, and tell the queue whether to deliver again.
+
+    While the database is away, nobody learns that this attempt has ended: the next one would find
+    the job held until its lease ends, so it should not come before.
+    """
+    try:
+        return await record_failure(task, job, error, retried, log)
+    except Exception as outage:
+        if not reported(outage):
+            raise
+        return again(in_words(outage), job.lease_left(timezone.now()))
+
+
+async def record_failure(
+    task: JobTask, job: Job, error: BaseException, retried: int, log: dict[str, Any]
+) -> JsonResponse:
     if isinstance(error, LeaseLost):
         logger.warning("lease lost", extra=log)
         return again(str(error))

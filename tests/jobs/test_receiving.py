@@ -12,6 +12,8 @@ from django.db import connection
 from django.utils import timezone
 
 from broker.retry import evaluate
+from groupcommit.outages import NoAnswer
+from groupcommit.writer import writer
 from harness.processes import free_port
 from harness.waiting import eventually
 from jobs.interface import new_job
@@ -183,6 +185,28 @@ async def test_held_job_is_tried_again_later(deliver, job_at, sink):
     assert response.status_code == 503
     assert 5 <= int(response["Retry-After"]) <= 7
     assert sink.requests == []
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+async def test_attempt_that_the_database_does_not_let_end_is_followed_when_its_lease_has_ended(
+    deliver, job_at, sink, monkeypatch, status
+):
+    """An earlier attempt would only find the job held."""
+
+    async def no_answer(*_: object, **__: object) -> None:
+        raise NoAnswer("it has not answered in time")
+
+    def go_away(request: object) -> int:
+        monkeypatch.setattr(writer, "write", no_answer)
+        return status
+
+    job, sink.answer = await job_at(steps_done=5), go_away
+    response = await deliver(TASK, message(job))
+    monkeypatch.undo()
+    words = "the database is not answering: it has not answered in time"
+    assert (response.status_code, response.json()) == (503, {"error": words})
+    held_for = ((await fresh(job)).lease_expires_at - timezone.now()).total_seconds()
+    assert held_for <= int(response["Retry-After"]) <= LEASE.total_seconds()
 
 
 async def test_job_of_a_dead_attempt_is_taken_over(deliver, job_at, sink):
