@@ -146,10 +146,11 @@ async def show_changed(request: HtmxRequest, job_id: str, failure: str = "") -> 
         return redirect_after_post(path)
     job = await aget_object_or_404(Job, id=job_id)
     if request.htmx.current_url_abs_path == path:
-        context = await detail(job, visitor_of(request)) | {"failure": failure, "news": True}
+        context = await detail(job, visitor_of(request))
+        context |= {"failure": failure, "news": True, "merge": "answer"}
         return render(request, "jobs/job.html#detail", context)
     cards = [Card(job, mine=job.owner == visitor_of(request))]
-    return HttpResponse(row_news(request, cards, failure=failure))
+    return HttpResponse(row_news(request, cards, failure=failure, merge="answer"))
 
 
 @require_POST

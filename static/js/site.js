@@ -135,8 +135,9 @@
 })();
 
 // What has changed on a page comes as elements with ids and versions (data-version). Only those
-// with another version are replaced, so what is selected, focused or opened stays. What says
-// data-merge="absent" is only added: if it is there already, the page knows more of it.
+// with another version are replaced, so what is selected, focused or opened stays. The answer to a
+// click (data-merge="answer") may come after news that are newer. So it only adds what is missing, if
+// the page is sent news; these show what the click has changed.
 (() => {
   // The element in the place of `old`; a bar of steps shows every count on its way.
   function replace(old, next) {
@@ -201,7 +202,8 @@
     for (const next of fragment.querySelectorAll("[data-merge], [data-version]")) {
       const old = fragment.contains(next) && document.getElementById(next.id);
       if (!old) continue;
-      if (next.dataset.merge !== "absent") merge(old, next);
+      const isLeftToNews = next.dataset.merge === "answer" && document.getElementById("live");
+      if (!isLeftToNews) merge(old, next);
       if (old === target) event.detail.shouldSwap = false;
       if (fragment.contains(next)) next.remove();
     }

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from harness.processes import Site
-from tests.browser.conftest import Browse, moment, paint, start_job
+from tests.browser.conftest import Browse, moment, paint, start_job, steps_done
 
 MESSAGE = re.compile(r"Started job with ID msg_\w+")
 
@@ -226,6 +226,30 @@ def test_answer_that_comes_after_the_jobs_end_does_not_take_the_end_back(
     expect(page.locator("#result")).to_have_text(MESSAGE)
     expect(row).to_have_count(1)
     expect(row.locator(".state")).to_contain_text("succeeded")
+
+
+@pytest.mark.parametrize("page_of", ["list", "job"])
+def test_late_answer_to_an_action_does_not_take_newer_news_back(
+    browse: Browse, still: Site, page_of: str
+):
+    page, late = browse(still.url), []
+    job_id = start_job(page)
+    paint(still, job_id, status="failed", error="no", finished_at=moment())
+    if page_of == "job":
+        browse.tab(page, f"{still.url}/jobs/{job_id}")
+    page.route("**/publish", lambda route: late.append((route, route.fetch())))
+    page.locator(f"#publish-{job_id}").click()
+    state = page.locator(f"#state-{job_id}")
+    expect(state).to_contain_text("queued")
+    paint(still, job_id, status="running", attempts=1, started_at=moment())
+    expect(state).to_contain_text("running")
+    route, answer = late[0]
+    assert "queued" in answer.text()
+    with page.expect_response("**/publish"):
+        route.fulfill(response=answer)
+    paint(still, job_id, status="running", **steps_done(1))
+    expect(page.locator(f"#amount-{job_id}")).to_contain_text("1 of 10")
+    expect(state).to_contain_text("running")
 
 
 def test_second_click_after_a_lost_answer_starts_no_second_job(browse: Browse, still: Site):
