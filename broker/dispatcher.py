@@ -189,8 +189,8 @@ class Dispatcher:
         return self.clock() - (wakeup.LATE_MS if self.watch.is_relieved else 0)
 
     def start_deliveries(self, claimed: ClaimedMessages) -> list[Message]:
-        """Start delivering what has been claimed."""
-        messages = [Message.from_row(row) for row in claimed.rows]
+        """Start delivering what has been claimed, unless a claim that was lost is repeated."""
+        messages = [Message.from_row(row) for row in claimed.rows if row[0] not in self.in_flight]
         for message in messages:
             key = claimed.keys.get(message.account, "")
             delivering = self.deliver_and_settle(message, key)

@@ -25,11 +25,11 @@ def make_instance[M: Model](model: type[M], names: Sequence[str], values: Sequen
 
 
 def without_flush() -> str:
-    """What an UPDATE returns besides, so that PostgreSQL's commit does not wait for the disk if it
-    need not: nothing, or `, set_config(…)`.
+    """What to add to an UPDATE's RETURNING so that PostgreSQL's commit does not wait for the disk;
+    empty if it must.
 
-    A setting of its own would be another round trip. An update of one row takes 0.36 ms then, and
-    not 0.89 ms.
+    A statement of its own, SET LOCAL, would be another round trip. An update of one row took
+    0.36 ms with this, and 0.89 ms with the flush.
     """
     connection: Any = connections[DEFAULT_DB_ALIAS]
     if connection.vendor == "postgresql" and not connection.flushes:

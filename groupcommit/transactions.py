@@ -25,8 +25,9 @@ def write_transaction(
     allows a process that answers requests.
     https://www.sqlite.org/c3ref/busy_timeout.html
 
-    Without `flush`, the commit does not wait for the disk. It survives a killed process. It
-    survives a power cut only if a later commit was flushed, which flushes all before it.
+    Without `flush`, the commit does not wait for the disk. It survives the death of this process.
+    It survives a power cut, and on PostgreSQL a crash of the server, only if a later commit was
+    flushed, which flushes all before it.
     https://www.sqlite.org/pragma.html#pragma_synchronous
     https://www.postgresql.org/docs/current/wal-async-commit.html
 

@@ -193,8 +193,8 @@ def commit(batch: list[Pending], tries_left: int = DEADLOCK_TRIES) -> None:
 
     A batch that PostgreSQL has chosen as the victim of a deadlock, or whose connection was cut
     before its commit, has changed nothing, and runs again. If it is not known whether it was
-    committed, or the database does not answer, all callers are told so; what becomes of a single
-    statement is not known once it has been sent.
+    committed, or the database does not answer, all callers are told so. It is never known of a
+    single statement, once its connection has been taken.
     """
     answers: list[tuple[Pending, Any]] = []
     used = None

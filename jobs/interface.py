@@ -38,8 +38,9 @@ OPTIONS = ("steps", "retries", "retry_delay", "timeout", "callback")
 # What has the same name in a task and in its jobs, and in a job and its result.
 IN_TASK = ("owner", "backend", "queue_name", "run_after")
 IN_RESULT = ["id", "started_at", "last_attempted_at", "finished_at", "args", "kwargs", "backend"]
+# To move one job is one UPDATE, which needs no transaction. To claim one, a SELECT comes first.
 single_statement(claim_jobs)
-single_statement(save_transitions)  # to move one job is one UPDATE, which needs no transaction
+single_statement(save_transitions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,7 @@
 
 The message that carries the job's id is in the queue. A message may come twice, late, or while
 an earlier attempt still runs, so the job decides what an arriving message may do. Every arrow
-in the README's drawing is one method of `Job`. It prepares one conditional UPDATE, and
-`save_transitions` writes it: of two rivals, one wins.
+in the README's drawing is a method of `Job` that prepares one conditional UPDATE.
 """
 
 import secrets
@@ -18,8 +17,7 @@ from django.utils.crypto import salted_hmac
 from groupcommit.statements import insert_all, rows_for_update
 from groupcommit.updates import update_each
 
-# A running attempt renews its lease while it works. One that has not done so for this long
-# is presumed dead, and the next attempt takes over.
+# An attempt that has not renewed its lease for this long is presumed dead; the next takes over.
 LEASE = timedelta(seconds=7)
 MOST_REFUSALS = 20
 
@@ -35,6 +33,9 @@ class Refusal(NamedTuple):
     reason: str
     for_good: bool = False
     held_until: datetime | None = None
+
+
+UNKNOWN = Refusal("there is no such job", for_good=True)
 
 
 class Arrival(NamedTuple):
@@ -175,6 +176,7 @@ class Job(models.Model):
         return self.move(
             self.status,
             Status.RUNNING,
+            ["changed_at"],
             messages=self.messages if known else [*self.messages, message],
             attempts=arrival.attempt,
             workers=[*self.workers, arrival.worker],
@@ -242,13 +244,13 @@ class Job(models.Model):
         worked = self.worked_seconds + max(0, (at - (self.last_attempted_at or at)).total_seconds())
         return self.move(Status.RUNNING, status, **noted, **values, worked_seconds=worked)
 
-    def move(self, old: str, new: str, **values: Any) -> Transition:
+    def move(self, old: str, new: str, same: Sequence[str] = (), /, **values: Any) -> Transition:
         """Set a new status and values here; the row follows if nobody was faster."""
-        before = {"id": self.id, "status": old, "lease_token": self.lease_token}
+        before = {name: getattr(self, name) for name in ("id", "lease_token", *same)}
         after = {"status": new, **values, "changed_at": timezone.now()}
         for name, value in after.items():
             setattr(self, name, value)
-        return Transition(before, after)
+        return Transition(before | {"status": old}, after)
 
 
 def claim_jobs(arrivals: list[Arrival]) -> list[Job | Refusal]:
@@ -257,10 +259,9 @@ def claim_jobs(arrivals: list[Arrival]) -> list[Job | Refusal]:
     The writer calls this with the arguments of everybody who waits (groupcommit/writer.py).
     """
     jobs = locked_jobs(arrival.job_id for arrival in arrivals)
-    unknown = Refusal("there is no such job", for_good=True)
-    claims = [jobs[a.job_id].claim(a) if a.job_id in jobs else unknown for a in arrivals]
+    claims = [jobs[a.job_id].claim(a) if a.job_id in jobs else UNKNOWN for a in arrivals]
     if not all(save_transitions([claim for claim in claims if isinstance(claim, Transition)])):
-        return claim_jobs(arrivals)  # one that comes alone locks no job; somebody was faster
+        return claim_jobs(arrivals)  # a lone attempt locks nothing; the job was moved meanwhile
     return [jobs[c.before["id"]] if isinstance(c, Transition) else c for c in claims]
 
 
@@ -290,7 +291,7 @@ def store_jobs(jobs: list[Job]) -> list[bool]:
 
 
 def locked_jobs(ids: Iterable[str]) -> dict[str, Job]:
-    """Read jobs that nobody else can move before this transaction, if any, ends."""
+    """Read jobs. In a transaction, nobody else can move them before it ends."""
     return rows_for_update(Job, list(dict.fromkeys(ids)))
 
 

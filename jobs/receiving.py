@@ -85,7 +85,7 @@ async def work_on(task: JobTask, delivery: Delivery) -> JsonResponse:
     message_id, attempt = delivery.message_id, delivery.retried + 1
     seen, now = delivery.received, timezone.now()
     arrival = Arrival(job_id, message_id, attempt, task.module_path, WORKER, now, seen)
-    job = await writer.write(claim_jobs, arrival, flush=delivery.flush)
+    job = await writer.write(claim_jobs, arrival, flush=False)
     log = belongs_to(job=job_id, message_id=message_id, attempt=attempt)
     if isinstance(job, Refusal):
         logger.info("nothing to do", extra=log | {"reason": job.reason})
@@ -151,15 +151,16 @@ async def attempt_failed(
 ) -> JsonResponse:
     """Record what a task has raised, and tell the queue whether to deliver again.
 
-    While the database is away, nobody learns that this attempt has ended: the next one would find
-    the job held until its lease ends, so it should not come before.
+    While the database is away, nobody can learn that this attempt has ended. The next one would
+    find the job held until its lease ends, so it should not come before that.
     """
     try:
         return await record_failure(task, job, error, retried, log)
     except Exception as outage:
         if not reported(outage):
             raise
-        return again(in_words(outage), job.lease_left(timezone.now()))
+        now = timezone.now()
+        return again(in_words(outage), max(job.lease_left(now), (job.next_attempt_at or now) - now))
 
 
 async def record_failure(

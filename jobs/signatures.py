@@ -46,7 +46,7 @@ class Delivery(NamedTuple):
     message_id: str
     retried: int
     received: dict[str, Any]  # what a page may show of the request: {headers, claims}
-    flush: bool = True  # False if the queue, in this process, flushes what is written here
+    flush: bool = True  # False if the queue will flush how the task has ended
 
 
 type View = Callable[..., Coroutine[Any, Any, HttpResponse]]
@@ -123,7 +123,7 @@ def signed(view: View) -> View:
             return JsonResponse({"error": shown}, status=403)
         message_id = request.headers.get("Upstash-Message-Id", "")[:128]
         retried = count(request.headers.get("Upstash-Retried", ""))
-        received, flush = shown_request(request, claims), not hasattr(request, "from_own_queue")
+        received, flush = shown_request(request, claims), getattr(request, "flush_now", True)
         return await view(request, Delivery(body, message_id, retried, received, flush), **captured)
 
     return wrapper

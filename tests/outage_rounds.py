@@ -193,6 +193,7 @@ class Rounds:
 
     def wait_until_settled(self, first: int) -> bool:
         from broker.models import FINAL_STATES, Message
+        from jobs.models import Job
 
         connections.close_all()  # ours, too, may have been cut
         moving = Message.objects.filter(id__gte=first).exclude(state__in=FINAL_STATES)
@@ -202,6 +203,8 @@ class Rounds:
             left = list(moving.values_list("message_id", "state", "claimed_by", "due_at")[:5])
             self.troubles.append(f"not settled in time: {left}")
             return False
+        left = Job.objects.exclude(status__in=Job.ENDED).values_list("id", "status")
+        self.troubles += [f"job {job} is {status}, and no message comes" for job, status in left]
         return True
 
     def examine(

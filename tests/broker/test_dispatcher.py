@@ -244,6 +244,23 @@ async def test_lost_claim_settles_nothing(clock):
     assert not await DeadLetter.objects.aexists()
 
 
+async def test_message_whose_claim_was_undone_is_not_delivered_twice_at_once(clock):
+    """PostgreSQL forgets a claim in a crash; the dispatcher that made it lives on."""
+    message, destination = await published(), Destination(OK).hold()
+    dispatcher = Dispatcher(destination, clock)
+    await dispatcher.claim()
+    await destination.get()
+    undone = {"state": "CREATED", "claimed_by": "", "due_at": clock.now}
+    await Message.objects.filter(pk=message.pk).aupdate(**undone)
+    await dispatcher.claim()
+    assert list(dispatcher.in_flight) == [message.pk]
+    destination.may_answer.set()
+    await asyncio.gather(*dispatcher.in_flight.values())
+    await dispatcher.close()
+    assert len(destination.messages) == 1
+    assert await log(message) == ["CREATED", "ACTIVE", "ACTIVE", "DELIVERED"]
+
+
 async def test_settlements_of_one_batch_do_not_mix(clock):
     fates = [
         (0, OK, "DELIVERED"),

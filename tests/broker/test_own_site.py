@@ -15,6 +15,7 @@ import pytest
 from aiohttp import test_utils, web
 from django.core.handlers.asgi import ASGIRequest
 from django.core.signals import request_finished, request_started
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from broker.connections import Connections
@@ -116,6 +117,13 @@ async def test_request_is_the_same(site):
     assert headers["Host"] == site.url.removeprefix("http://")
     assert (headers["X-A"], headers["Content-Length"]) == ("1,2", "256")
     assert (headers["Upstash-Retried"], headers["Upstash-Caller-Ip"]) == ("2", "1.2.3.4")
+
+
+async def test_what_a_view_writes_is_flushed_with_its_attempt_on_sqlite_only(site):
+    await site.get("/api/a")
+    (request,) = site.handler.requests
+    may_wait = site.own_site and connection.vendor == "sqlite"
+    assert getattr(request, "flush_now", True) is not bool(may_wait)
 
 
 async def test_every_attempt_is_signed_anew_for_its_url_and_body(site):

@@ -17,7 +17,7 @@ from groupcommit.writer import writer
 from harness.processes import free_port
 from harness.waiting import eventually
 from jobs.interface import new_job
-from jobs.models import LEASE, Job
+from jobs.models import LEASE, Job, claim_jobs
 from tests.jobs import example_tasks
 
 TASK = "/api/long-task"
@@ -187,26 +187,36 @@ async def test_held_job_is_tried_again_later(deliver, job_at, sink):
     assert sink.requests == []
 
 
-@pytest.mark.parametrize("status", [200, 404, 500])
-async def test_attempt_that_the_database_does_not_let_end_is_followed_when_its_lease_has_ended(
-    deliver, job_at, sink, monkeypatch, status
-):
-    """An earlier attempt would only find the job held."""
+@pytest.fixture
+def goes_away(monkeypatch):
+    """A database that answers no more once a job is claimed."""
+    write = writer.write
 
-    async def no_answer(*_: object, **__: object) -> None:
+    async def no_answer(step: object, *rest: object, **options: object) -> object:
+        if step is claim_jobs:
+            return await write(step, *rest, **options)
         raise NoAnswer("it has not answered in time")
 
-    def go_away(request: object) -> int:
-        monkeypatch.setattr(writer, "write", no_answer)
-        return status
+    monkeypatch.setattr(writer, "write", no_answer)
 
-    job, sink.answer = await job_at(steps_done=5), go_away
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+async def test_attempt_that_cannot_note_its_end_is_followed_when_its_lease_is_over(
+    deliver, job_at, sink, goes_away, status
+):
+    """An earlier attempt would only find the job held."""
+    job, sink.answer = await job_at(steps_done=5), lambda request: status
     response = await deliver(TASK, message(job))
-    monkeypatch.undo()
     words = "the database is not answering: it has not answered in time"
     assert (response.status_code, response.json()) == (503, {"error": words})
     held_for = ((await fresh(job)).lease_expires_at - timezone.now()).total_seconds()
     assert held_for <= int(response["Retry-After"]) <= LEASE.total_seconds()
+
+
+async def test_delay_that_a_task_has_asked_for_is_kept_in_an_outage(deliver, job_for, goes_away):
+    job = await job_for(example_tasks.try_again_in_an_hour)
+    response = await deliver("/api/try-again-in-an-hour", message(job))
+    assert (response.status_code, response["Retry-After"]) == (503, "3600")
 
 
 async def test_job_of_a_dead_attempt_is_taken_over(deliver, job_at, sink):
