@@ -183,14 +183,12 @@ class Dispatcher:
         return ClaimTerms(self.name, now, self.lease_ms, room, crowded)
 
     def claims_until(self) -> int:
-        """Until when a message must have been due: what is not late, another dispatcher claims if
-        that is on duty (wakeup.py).
-        """
+        """Until when a message must have been due; one that relieves us claims what is not late."""
         return self.clock() - (wakeup.LATE_MS if self.watch.is_relieved else 0)
 
     def start_deliveries(self, claimed: ClaimedMessages) -> list[Message]:
-        """Start delivering what has been claimed, unless a claim that was lost is repeated."""
-        messages = [Message.from_row(row) for row in claimed.rows if row[0] not in self.in_flight]
+        """Start delivering what has been claimed."""
+        messages = [Message.from_row(row) for row in claimed.rows]
         for message in messages:
             key = claimed.keys.get(message.account, "")
             delivering = self.deliver_and_settle(message, key)
@@ -212,7 +210,8 @@ class Dispatcher:
             settlement = await self.settle(message, outcome)
             attempt_settled.send_robust(Dispatcher, settlement=settlement, seconds=seconds)
         finally:
-            self.in_flight.pop(message.id, None)
+            if self.in_flight.get(message.id) is asyncio.current_task():  # else claimed once more
+                del self.in_flight[message.id]
             self.hosts[message.host] -= 1
             if not self.hosts[message.host]:
                 del self.hosts[message.host]

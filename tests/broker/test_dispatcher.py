@@ -16,7 +16,7 @@ from broker.delivery import Outcome
 from broker.dispatcher import CLAIM_AT_ONCE, PATIENCE_SECONDS, Dispatcher
 from broker.models import DeadLetter, Event, Message, Pulse, State
 from broker.own_site import OwnSite
-from broker.publishing import store
+from broker.publishing import read_message, store
 from broker.settling import Settlement, settle_all
 from broker.wakeup import LATE_MS
 from groupcommit.writer import writer
@@ -244,21 +244,47 @@ async def test_lost_claim_settles_nothing(clock):
     assert not await DeadLetter.objects.aexists()
 
 
-async def test_message_whose_claim_was_undone_is_not_delivered_twice_at_once(clock):
-    """PostgreSQL forgets a claim in a crash; the dispatcher that made it lives on."""
-    message, destination = await published(), Destination(OK).hold()
-    dispatcher = Dispatcher(destination, clock)
+async def test_delivery_that_ends_does_not_hide_a_later_one_of_the_same_message(clock):
+    """PostgreSQL forgets a claim in a crash, and the dispatcher that made it lives on."""
+    may_end, arrived = [asyncio.Event(), asyncio.Event()], []
+
+    async def slow(_: object, message: Message, key: str) -> Outcome:
+        arrived.append(message)
+        await may_end[len(arrived) - 1].wait()
+        return OK
+
+    message, dispatcher = await published(), Dispatcher(slow, clock)
     await dispatcher.claim()
-    await destination.get()
+    first = dispatcher.in_flight[message.pk]
     undone = {"state": "CREATED", "claimed_by": "", "due_at": clock.now}
     await Message.objects.filter(pk=message.pk).aupdate(**undone)
     await dispatcher.claim()
-    assert list(dispatcher.in_flight) == [message.pk]
-    destination.may_answer.set()
-    await asyncio.gather(*dispatcher.in_flight.values())
+    second = dispatcher.in_flight[message.pk]
+    await until(lambda: len(arrived) == 2)
+    may_end[0].set()
+    await first
+    assert dispatcher.in_flight == {message.pk: second}
+    may_end[1].set()
+    await second
     await dispatcher.close()
-    assert len(destination.messages) == 1
+    assert (dispatcher.in_flight, dispatcher.hosts) == ({}, {})
     assert await log(message) == ["CREATED", "ACTIVE", "ACTIVE", "DELIVERED"]
+
+
+async def test_retry_that_is_claimed_in_the_transaction_of_its_settlement_is_delivered(start):
+    """A callback that is stored there has the dispatcher claim at once."""
+    headers = {"Upstash-Callback": "http://target.test/done", "Upstash-Retry-Delay": "0"}
+    message, attempts = read_message("http://target.test/", headers, b""), []
+
+    async def fail_thrice(_: object, given: Message, key: str) -> Outcome:
+        attempts.append(given.message_id)
+        return ERROR if 0 < attempts.count(message.message_id) < 4 else OK
+
+    dispatcher = start(fail_thrice)
+    await writer.write(store, message)
+    await until(lambda: attempts.count(message.message_id) == 4)
+    await until(lambda: not dispatcher.in_flight)
+    assert (await log(message))[-1] == "DELIVERED"
 
 
 async def test_settlements_of_one_batch_do_not_mix(clock):
