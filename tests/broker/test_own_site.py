@@ -160,8 +160,11 @@ async def test_long_answer_is_cut(site, settings):
 
 async def test_view_is_cancelled_when_it_takes_too_long(site):
     site.handler.may_answer.clear()
-    outcome = await site.get(timeout_seconds=0.05)
-    assert outcome == Outcome(0, {}, b"", "no answer within 0.05 s")
+    for seconds in (0.05, 0.5, 5):  # on a busy machine, the request may not even arrive in time
+        outcome = await site.get(timeout_seconds=seconds)
+        assert outcome == Outcome(0, {}, b"", f"no answer within {seconds} s")
+        if site.handler.requests:
+            break
     async with asyncio.timeout(5):
         await site.handler.cancelled.wait()
 
