@@ -1,15 +1,11 @@
 """The states of a job and the arrows between them: of two rivals, one wins each."""
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
 from django.utils import timezone
 
-from groupcommit.transactions import write_transaction
 from jobs import models
 from jobs.models import (
     LEASE,
@@ -414,24 +410,6 @@ def test_step_that_is_noted_while_another_attempt_takes_over_is_not_overwritten(
     monkeypatch.setattr(models, "locked_jobs", overtaken)
     assert refused(job, attempt=2).held_until == NOW + LEASE
     assert (fresh(job).steps_done, fresh(job).lease_token) == (1, "first")
-
-
-@pytest.mark.django_db(transaction=True)
-def test_of_attempts_that_come_at_once_each_in_its_own_thread_one_gets_the_job():
-    def attempt(_: int) -> bool:
-        try:
-            with write_transaction(by_itself=True, flush=False):
-                together.wait()
-                (answer,) = claim_jobs([arrival(job)])
-            return isinstance(answer, Job)
-        finally:
-            connections.close_all()
-
-    together = threading.Barrier(1 if connection.vendor == "sqlite" else 3)  # SQLite has one lock
-    with ThreadPoolExecutor(3) as threads:
-        for _ in range(10):
-            job = make()
-            assert sorted(threads.map(attempt, range(3))) == [False, False, True]
 
 
 def test_jobs_of_a_batch_fail_each_for_its_own():
