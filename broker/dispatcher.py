@@ -210,7 +210,7 @@ class Dispatcher:
             settlement = await self.settle(message, outcome)
             attempt_settled.send_robust(Dispatcher, settlement=settlement, seconds=seconds)
         finally:
-            if self.in_flight.get(message.id) is asyncio.current_task():  # else claimed once more
+            if self.in_flight.get(message.id) is asyncio.current_task():  # else it is claimed again
                 del self.in_flight[message.id]
             self.hosts[message.host] -= 1
             if not self.hosts[message.host]:

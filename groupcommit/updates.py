@@ -51,7 +51,7 @@ def update_alike(model: type[Model], changes: Sequence[Change]) -> list[bool]:
     with connection.wrap_database_errors:
         if connection.vendor == "postgresql" and len(rows) > 1:
             cursor = connection.cursor().cursor
-            # Planned each time: the plan for a small table would read all of a large one.
+            # Planned each time: a plan made for a small table reads all of it when it is large.
             cursor.execute(update_many_sql(model, *fields) + also, [as_json(rows)], prepare=False)
             changed = {row[0] for row in cursor.fetchall()}
             return [number in changed for number in range(len(rows))]

@@ -244,9 +244,9 @@ class Job(models.Model):
         worked = self.worked_seconds + max(0, (at - (self.last_attempted_at or at)).total_seconds())
         return self.move(Status.RUNNING, status, **noted, **values, worked_seconds=worked)
 
-    def move(self, old: str, new: str, same: Sequence[str] = (), /, **values: Any) -> Transition:
-        """Set a new status and values here; the row follows if nobody was faster."""
-        before = {name: getattr(self, name) for name in ("id", "lease_token", *same)}
+    def move(self, old: str, new: str, also: Sequence[str] = (), /, **values: Any) -> Transition:
+        """Set values here; the row follows if its status, its lease and `also` are as before."""
+        before = {name: getattr(self, name) for name in ("id", "lease_token", *also)}
         after = {"status": new, **values, "changed_at": timezone.now()}
         for name, value in after.items():
             setattr(self, name, value)
