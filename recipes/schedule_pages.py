@@ -4,16 +4,18 @@ No message passes here. `schedules.py` makes and changes them at the queue.
 """
 
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from jobs.changes import cards_of
+from jobs.changes import Page, cards_of
 from jobs.example_job import Example
 from jobs.exceptions import PublishError
 from jobs.pages import Card
@@ -44,9 +46,20 @@ async def schedule(request: HttpRequest) -> HttpResponse:
 
 @live(topics_of)
 async def schedule_changes(request: HttpRequest, since: str) -> News | None:
-    """What has changed on the open page."""
+    """What has changed on the open page: a new run moves the schedules' next moments, too."""
     cards = await cards_of(jobs_of(request, schedules.tick))
-    return await news_of(request, since, cards, [strip_of(cards)])
+    news = await news_of(request, since, cards, [strip_of(cards)])
+    if news and cards and cards[0].job.id[:8] not in Page.of_version(since).marks:
+        with suppress(PublishError):
+            return news._replace(html=news.html + await next_moments(visitor_of(request)))
+    return news
+
+
+async def next_moments(owner: str) -> str:
+    """When the visitor's schedules run next, each as it stands in its row."""
+    kept = await schedules.kept_by(owner, timezone.now())
+    template = "recipes/schedule.html#next"
+    return "".join(render_to_string(template, {"kept": each, "news": True}) for each in kept)
 
 
 @require_safe

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, expect
 from harness.pages import pages_of
 from harness.processes import Site
 from harness.visitor import Visitor
-from tests.browser.conftest import PASSWORD, Browse, execute
+from tests.browser.conftest import PASSWORD, Browse, Gallery, execute
 from tests.browser.test_looks import colour, contrast, run, run_in_both_schemes
 
 WIDE = {"width": 1280, "height": 800}
@@ -386,3 +386,16 @@ def test_moments_are_utc_and_say_so_without_a_script(browse: Browse, still: Site
     )
     told = [" ".join(text.split()) for text in page.locator("main time").all_inner_texts()]
     assert told == ["23:04:05 UTC", "2026-01-02 23:04:05 UTC"]
+
+
+@pytest.mark.parametrize("width", [320, 900, 1280, 1700])
+def test_row_shows_how_long_a_job_waits(browse: Browse, gallery: Gallery, width: int):
+    view = {"width": width, "height": 800}
+    page = browse(gallery.url, storage_state=gallery.storage_state, viewport=view)
+    says = page.locator(f"#state-{gallery.jobs['waiting']} .says")
+    around = says.bounding_box()
+    countdown = says.locator(".countdown").bounding_box()
+    assert around and countdown
+    for start, size in (("x", "width"), ("y", "height")):
+        assert around[start] <= countdown[start]
+        assert countdown[start] + countdown[size] <= around[start] + around[size]

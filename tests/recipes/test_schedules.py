@@ -1,6 +1,7 @@
 """A schedule's runs: jobs of the visitor who made it, bounded in number and in time."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from django.utils import timezone
 from broker.clock import now_ms
 from broker.models import Message, Schedule
 from harness.sink import Sink
+from jobs.exceptions import PublishError
 from jobs.models import Job
 from recipes import schedules
 from tests.recipes.queue import HandQueue
@@ -49,6 +51,70 @@ async def test_every_run_is_a_job_of_its_visitor(async_client, transactional_db,
     page = (await async_client.get("/schedule")).text
     assert all(f'id="job-{job.id}"' in page for job in jobs)
     assert jobs[0].id not in (await AsyncClient().get("/schedule")).text
+
+
+def changes_of(page: str) -> str:
+    """The URL that an open page asks for its news."""
+    (url,) = re.findall(r'data-live="([^"]+)"', page)
+    (version,) = re.findall(r'id="live"[^>]* data-version="([^"]+)"', page)
+    return f"{url}?since={version}"
+
+
+def next_moment(html: str) -> str:
+    """What stands in the first schedule's row."""
+    (shown,) = re.findall(r'<span id="next-1".*?</time>', html, re.DOTALL)
+    return re.sub(r"\s+", " ", shown.replace(' hx-swap-oob="true"', ""))
+
+
+async def test_new_run_tells_an_open_page_when_the_next_one_comes(
+    async_client, transactional_db, target
+):
+    await start(async_client, cron="0 0 29 2 *")
+    url = changes_of((await async_client.get("/schedule")).text)
+    await Schedule.objects.aupdate(cron="0 0 28 2 *", next_at=now_ms())
+    assert (await async_client.get(url)).status_code == 204
+    assert await HandQueue().run(ahead=1) == 1
+    page, news = (await async_client.get("/schedule")).text, (await async_client.get(url)).text
+    assert 'id="next-1" class="hint" hx-swap-oob="true"' in news
+    assert next_moment(news) == next_moment(page)
+    assert "-02-28 " in next_moment(news)
+    assert (await async_client.get(changes_of(page))).status_code == 204
+
+
+async def test_step_of_a_known_run_leaves_the_schedules_alone(
+    async_client, transactional_db, target
+):
+    await start(async_client, cron="0 0 29 2 *")
+    await async_client.post("/schedule/1/run")
+    url = changes_of((await async_client.get("/schedule")).text)
+    assert await HandQueue().run() == 1
+    news = (await async_client.get(url)).text
+    assert "succeeded" in news
+    assert "next-1" not in news
+
+
+async def test_page_whose_runs_are_all_gone_is_told_so(async_client, transactional_db, target):
+    await start(async_client, cron="0 0 29 2 *")
+    await async_client.post("/schedule/1/run")
+    url = changes_of((await async_client.get("/schedule")).text)
+    await Job.objects.all().adelete()
+    assert (await async_client.get(url)).status_code == 200
+
+
+async def test_news_of_a_run_comes_though_the_queue_cannot_be_asked(
+    async_client, transactional_db, target, monkeypatch
+):
+    await start(async_client, cron="0 0 29 2 *")
+    url = changes_of((await async_client.get("/schedule")).text)
+    await async_client.post("/schedule/1/run")
+
+    async def unknown(*args):
+        raise PublishError("The queue cannot be reached.")
+
+    monkeypatch.setattr(schedules, "kept_by", unknown)
+    news = (await async_client.get(url)).text
+    assert 'id="job-' in news
+    assert "next-1" not in news
 
 
 async def test_paused_schedule_publishes_nothing_until_it_is_resumed(
