@@ -183,7 +183,7 @@ class Dispatcher:
         return ClaimTerms(self.name, now, self.lease_ms, room, crowded)
 
     def claims_until(self) -> int:
-        """Until when a message must have been due; one that relieves us claims what is not late."""
+        """Up to which due time to claim: only what is late while another dispatcher is on duty."""
         return self.clock() - (wakeup.LATE_MS if self.watch.is_relieved else 0)
 
     def start_deliveries(self, claimed: ClaimedMessages) -> list[Message]:

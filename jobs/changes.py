@@ -73,6 +73,10 @@ class Page(NamedTuple):
         is_same = same == mark_of(card).rpartition(".")[0] and steps.isdecimal()
         return int(steps) if is_same else None
 
+    def has(self, card: Card) -> bool:
+        """Whether a job is on the page."""
+        return card.job.id[:8] in self.marks
+
     def with_cards(self, cards: Sequence[Card]) -> Self:
         """The page once these are on it, new ones at its top."""
         marks = {mark.partition(".")[0]: mark for mark in map(mark_of, cards)}
@@ -165,7 +169,7 @@ async def list_news(request: HttpRequest, since: str, cards: Sequence[Card]) -> 
         if newest in changed and (shown := before.steps_shown(newest)) is not None:
             told |= {"strip_steps": newest.job, "steps_shown": shown}
         elif newest in changed or settled != before.settled:
-            is_new = newest.job.id[:8] not in before.marks
+            is_new = not before.has(newest)
             told |= {"newest": newest.job, "attempts": attempts, "newest_is_new": is_new}
     if is_same(page.version, since):
         return None

@@ -49,7 +49,7 @@ async def schedule_changes(request: HttpRequest, since: str) -> News | None:
     """What has changed on the open page: a new run moves the schedules' next moments, too."""
     cards = await cards_of(jobs_of(request, schedules.tick))
     news = await news_of(request, since, cards, [strip_of(cards)])
-    if news and cards and cards[0].job.id[:8] not in Page.of_version(since).marks:
+    if news and cards and not Page.of_version(since).has(cards[0]):
         with suppress(PublishError):
             return news._replace(html=news.html + await next_moments(visitor_of(request)))
     return news
