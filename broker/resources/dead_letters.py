@@ -67,6 +67,8 @@ def retry(taking: Taking) -> list[Receipt]:
 
 def take(taking: Taking) -> list[int]:
     """Remove letters; return the primary keys of the messages whose letters were still there."""
+    if not taking.letters:  # PostgreSQL has no empty lists in its SQL
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             f"DELETE FROM broker_deadletter WHERE id IN {places(1, len(taking.letters))}"

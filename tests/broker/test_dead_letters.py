@@ -8,7 +8,7 @@ from django.db import connections
 from broker.clock import now_ms
 from broker.dispatcher import Dispatcher
 from broker.models import DeadLetter, Message, Queue, State
-from broker.resources.dead_letters import Taking, retry
+from broker.resources.dead_letters import Taking, delete, retry
 from groupcommit.transactions import write_transaction
 from tests.broker.calls import ask
 from tests.broker.letters import ALL_FIELDS, buried, bury, waiting
@@ -152,3 +152,10 @@ def test_letter_of_another_account_is_out_of_reach_by_its_key():
     bury(new_message())
     assert retry([Taking("other", [DeadLetter.objects.get().id], {}, NOW)]) == [[]]
     assert DeadLetter.objects.count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("action", [retry, delete])
+def test_taking_no_letters_changes_nothing(action):
+    [taken] = action([Taking("site", [], {}, 0)])
+    assert not taken
