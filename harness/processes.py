@@ -100,7 +100,13 @@ def migrated_sqlite() -> Path:
 
 
 def collect_static() -> None:
-    manage("sqlite://:memory:", "collectstatic", "--noinput", "-v0")
+    """Collect the static files, unless a test has started this program.
+
+    They are collected once, before the tests: `collectstatic` removes every file for a moment,
+    and other tests' sites may be reading them.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        manage("sqlite://:memory:", "collectstatic", "--noinput", "-v0")
 
 
 class Site:

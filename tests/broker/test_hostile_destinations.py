@@ -123,10 +123,18 @@ async def test_hundred_megabytes_of_headers_cost_no_memory(connections, urls):
 
 
 async def test_healthy_destination_does_not_notice_hostile_ones(connections, urls, healthy):
-    took: list[float] = []
-    hostile = asyncio.gather(*(deliver(connections, url, seconds=1.5) for url in urls.values()))
+    """It waits for none of them to end, and they keep the event loop busy only for moments.
+
+    Those moments are counted in processor time: on a busy machine, others run in between.
+    """
+    timeout = 3
+    took, busy = [], []
+    hostile = asyncio.gather(*(deliver(connections, url, timeout) for url in urls.values()))
     while not hostile.done():
+        before = time.thread_time()
         outcome, seconds = await deliver(connections, healthy)
         assert outcome.accepted
         took.append(seconds)
-    assert max(took) < 1
+        busy.append(time.thread_time() - before)
+    assert max(took) < timeout
+    assert max(busy) < 0.5

@@ -1,11 +1,11 @@
-"""Ports for servers that are started again must not be taken by somebody else meanwhile."""
+"""What the programs of the tests share: ports that nobody takes meanwhile, and static files."""
 
 import socket
 from itertools import islice
 
 import pytest
 
-from harness.processes import MOST_WORKERS, PORTS_EACH, free_port, own_ports
+from harness.processes import MOST_WORKERS, PORTS_EACH, ROOT, collect_static, free_port, own_ports
 
 
 @pytest.fixture
@@ -40,3 +40,11 @@ def test_port_that_somebody_listens_at_is_left_out(monkeypatch):
         server.bind(("0.0.0.0", taken))  # noqa: S104
         server.listen()
         assert free_port() == free
+
+
+def test_program_that_a_test_starts_leaves_the_static_files_alone():
+    """A worker of another test may be reading them."""
+    collected = {file: file.stat() for file in (ROOT / "staticfiles").rglob("*.css")}
+    assert collected
+    collect_static()
+    assert all(file.stat() == before for file, before in collected.items())
