@@ -9,7 +9,8 @@ from collections.abc import Collection
 
 from broker import lanes, wakeup
 from broker.clock import now_ms
-from broker.models import WAITING_STATES, Event, Message, State
+from broker.models import WAITING_STATES, Message, State
+from broker.models.log import add_line
 from broker.retention import kept_until
 from groupcommit.statements import one_by_one
 
@@ -25,7 +26,7 @@ def cancel(messages: Collection[int], now: int) -> int:
     """Do the same at a given moment (unix ms), in a transaction that has the lanes' lock."""
     chosen = Message.objects.filter(id__in=messages, state__in=[*WAITING_STATES, State.ACTIVE])
     states = dict(chosen.select_for_update().order_by("id").values_list("id", "state"))
-    Event.objects.log(list(states), State.CANCEL_REQUESTED, now)
+    add_line(list(states), State.CANCEL_REQUESTED, now)
     end_canceled([pk for pk, state in states.items() if state != State.ACTIVE], now)
     chosen.filter(state=State.ACTIVE).update(state=State.CANCEL_REQUESTED)
     return len(states)
@@ -49,7 +50,7 @@ def end_canceled(messages: Collection[int], now: int) -> None:
         claimed_by="",
         expires_at=kept_until(State.CANCELED, now),
     )
-    Event.objects.log(list(messages), State.CANCELED, now)
+    add_line(list(messages), State.CANCELED, now)
     if laned:
         lanes.mark_due(laned, now)
         wakeup.on_commit()

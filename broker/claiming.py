@@ -14,8 +14,8 @@ from django.db import connection
 from broker import firing, lanes, wakeup
 from broker.accounts import current_key
 from broker.cancelling import end_canceled
-from broker.models import CLAIMED_STATES, WAITING_STATES, Event, Message, Row, State
-from broker.models.log import ADD_LINES
+from broker.models import CLAIMED_STATES, WAITING_STATES, Message, Row, State
+from broker.models.log import ADD_LINES, add_line
 from groupcommit.raw import execute, without_flush
 from groupcommit.statements import one_by_one, places, update_all
 from groupcommit.writer import single_statement
@@ -125,7 +125,7 @@ def recover(due: list[Row], now: int) -> list[int]:
     """
     end_canceled([row[0] for row in due if row[1] == State.CANCEL_REQUESTED], now)
     lost = [row[0] for row in due if row[1] == State.ACTIVE]
-    Event.objects.log(lost, State.ERROR, now, LOST)
+    add_line(lost, State.ERROR, now, LOST)
     return [row[0] for row in due if row[1] != State.CANCEL_REQUESTED]
 
 
@@ -162,7 +162,7 @@ def activate(query: Query, terms: ClaimTerms) -> list[Row]:
         given += [State.ACTIVE, terms.now, "", b""]
     rows = execute(sql, given)
     if not is_postgresql:
-        Event.objects.log([row[0] for row in rows], State.ACTIVE, terms.now)
+        add_line([row[0] for row in rows], State.ACTIVE, terms.now)
     return rows
 
 
@@ -232,5 +232,5 @@ def give_back(
     held = Message.objects.filter(claimed_by=dispatcher, due_at__isnull=False).exclude(id__in=but)
     held.filter(state=State.CANCEL_REQUESTED).update(due_at=now, claimed_by="")
     active = held.filter(state=State.ACTIVE)
-    Event.objects.log(list(active.values_list("id", flat=True)), State.ERROR, now, reason)
+    add_line(list(active.values_list("id", flat=True)), State.ERROR, now, reason)
     return active.update(state=State.RETRY, claimed_by="", due_at=now, runs_in=None)

@@ -46,6 +46,9 @@ class OwnSite:
     def __init__(self, handler: Handler, url: str) -> None:
         self.handler, self.url = handler, url
         self.scheme, self.host = urlsplit(url)[:2]
+        # Settling an attempt flushes what its view has written. PostgreSQL may crash before that,
+        # and this process settle all the same; SQLite loses nothing that this process survives.
+        self.flush_now = connection.vendor != "sqlite"
         self.running: set[asyncio.Task[Outcome]] = set()
         self.closing: asyncio.Task[None] | None = None
 
@@ -75,9 +78,7 @@ class OwnSite:
         set_script_prefix(get_script_prefix(scope))
         await request_started.asend(sender=type(self.handler), scope=scope)
         request: Any = ASGIRequest(scope, io.BytesIO(body))
-        # Settling the attempt flushes what the view writes. PostgreSQL may crash before that, and
-        # this process settle all the same; SQLite loses nothing that this process survives.
-        request.flush_now = connection.vendor != "sqlite"
+        request.flush_now = self.flush_now
         response = await self.handler.get_response_async(request)
         try:
             body = await read_up_to(response, settings.BROKER_RESPONSE_BYTES)

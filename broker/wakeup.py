@@ -11,7 +11,6 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from time import monotonic, process_time
 
 from django.db import connection, transaction
@@ -61,9 +60,9 @@ def on_commit(is_notified: bool = False) -> None:
         transaction.on_commit(listener())
 
 
-def pipe() -> Path:
-    """The named pipe of this database: `db.sqlite3-wake`."""
-    return Path(f"{connection.settings_dict['NAME']}-wake")
+def pipe() -> str:
+    """The path of this database's named pipe: `/srv/db.sqlite3-wake`."""
+    return f"{connection.settings_dict['NAME']}-wake"
 
 
 def ring() -> None:

@@ -30,13 +30,11 @@ def created_lines(vendor: str) -> str:
     )
 
 
-class EventQuerySet(models.QuerySet["Event"]):
-    def log(self, messages: Sequence[int], state: State, now: int, error: str = "") -> None:
-        """Add the same line to the logs of several messages, in one statement."""
-        if messages:
-            which = f"id IN {places(1, len(messages))} ORDER BY id"
-            sql = f"{ADD_LINES} broker_message WHERE {which}"
-            execute(sql, [state, now, error, b"", *messages])
+def add_line(messages: Sequence[int], state: State, now: int, error: str = "") -> None:
+    """Add the same line to the logs of several messages, in one statement."""
+    if messages:
+        which = f"id IN {places(1, len(messages))} ORDER BY id"
+        execute(f"{ADD_LINES} broker_message WHERE {which}", [state, now, error, b"", *messages])
 
 
 class Event(models.Model):
@@ -51,8 +49,6 @@ class Event(models.Model):
     response_header = models.JSONField(default=dict)
     response_body = models.BinaryField(default=bytes)
     next_delivery_time = models.BigIntegerField(null=True)
-
-    objects = EventQuerySet.as_manager()
 
     class Meta:
         indexes = [models.Index(fields=["account", "id"], name="events_of_account")]

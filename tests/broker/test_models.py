@@ -3,7 +3,6 @@
 from broker.ids import new_message_id
 from broker.models import (
     DeadLetter,
-    Event,
     Message,
     Pulse,
     Queue,
@@ -12,6 +11,7 @@ from broker.models import (
     queue_is_stuck,
     remove_stale_pulses,
 )
+from broker.models.log import add_line
 from tests.broker.messages import LEASE_MS, NOW, new_message, states, take
 
 
@@ -40,7 +40,7 @@ def test_labels_are_kept_in_order(db):
 
 def test_same_line_is_added_to_several_logs(db):
     messages = [stored(), stored()]
-    Event.objects.log([message.id for message in messages], State.ERROR, NOW, "why")
+    add_line([message.id for message in messages], State.ERROR, NOW, "why")
     assert [states(message) for message in messages] == [["ERROR"], ["ERROR"]]
 
 

@@ -219,7 +219,7 @@ class TestDuty:
 
 async def test_pipe_is_for_its_owner_only(file):
     async with watching():
-        assert stat.filemode(wakeup.pipe().stat().st_mode) == "prw-------"
+        assert stat.filemode(os.stat(wakeup.pipe()).st_mode) == "prw-------"
 
 
 async def test_ring_that_nobody_hears_is_no_error(file):
@@ -238,7 +238,7 @@ async def test_rings_that_nobody_reads_do_not_block(file):
 
 
 async def test_place_without_pipes_is_looked_at(file):
-    wakeup.pipe().mkdir()  # so there can be no pipe of this name
+    os.mkdir(wakeup.pipe())  # so there can be no pipe of this name
     async with watching() as watched:
         assert watched.watch.on_duty
         with sqlite3.connect(file) as other:
