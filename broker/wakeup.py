@@ -23,7 +23,9 @@ from groupcommit.connections import disk
 # is for what nobody rang for: whoever was killed just then, or may not write to the pipe.
 # https://www.sqlite.org/pragma.html#pragma_data_version
 LOOK_SECONDS = 0.1
-# A dispatcher that another has relieved claims only what has been due for this long.
+# A dispatcher that another has relieved claims only what has been due for this long. The one on
+# duty leaves a change for this long after a ring: its claim then took whatever was due, and another
+# in the middle of a job would delay that by 0.06 ms in the mean.
 LATE_MS = 400
 # A process that has used more than this of a core since the last look is busy.
 BUSY_SHARE = 0.9
@@ -112,7 +114,7 @@ class Watch:
         self.changed, self.is_full, self.cpu_seconds = changed, is_full, cpu_seconds
         self.on_duty, self.is_relieved = True, False
         self.descriptor: int | None = None
-        self.looked_at = self.used = 0.0
+        self.looked_at = self.used = self.quiet_until = 0.0
 
     async def run(self) -> None:
         """Call `changed` after each commit of another process; runs until cancelled."""
@@ -129,14 +131,15 @@ class Watch:
         failures = disk.failures
         watching = sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)
         with contextlib.closing(watching), self.at_the_pipe():
-            seen, told_at = None, 0.0
+            seen = None
             while failures == disk.failures:
                 self.change_duty()
                 (version,) = watching.execute("PRAGMA data_version").fetchone()
-                is_time = not self.is_relieved or monotonic() - told_at > LATE_MS / 1000
-                if version != seen and is_time:
-                    seen, told_at = version, monotonic()
+                if version != seen and monotonic() >= self.quiet_until:
+                    seen = version
                     self.changed()
+                    if self.is_relieved:
+                        self.keep_quiet()
                 await asyncio.sleep(LOOK_SECONDS)
         raise sqlite3.OperationalError("the disk has failed")
 
@@ -198,3 +201,8 @@ class Watch:
         with contextlib.suppress(BlockingIOError):
             os.read(descriptor, 4096)
             self.changed()
+            self.keep_quiet()
+
+    def keep_quiet(self) -> None:
+        """Leave what the looks see alone for a while."""
+        self.quiet_until = monotonic() + LATE_MS / 1000

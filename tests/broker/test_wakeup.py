@@ -1,6 +1,7 @@
 """Dispatchers are woken by commits: of their own process directly, of others by the database."""
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -215,6 +216,71 @@ class TestDuty:
                 assert second.watch.on_duty
             full.clear()
             await until(lambda: first.watch.on_duty)
+
+
+class Looks:
+    """The CPU seconds of an idle process; they are asked for once a look."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> float:
+        self.count += 1
+        return 0.0
+
+    async def more(self) -> None:
+        """Wait until a look has begun and ended after this."""
+        enough = self.count + 2
+        await until(lambda: self.count >= enough)
+
+
+def change(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as other, other:
+        other.execute("CREATE TABLE IF NOT EXISTS a (b)")
+        other.execute("INSERT INTO a VALUES (1)")
+
+
+async def test_change_after_a_ring_does_not_wake_the_one_on_duty_at_once(file, monkeypatch):
+    monkeypatch.setattr(wakeup, "LATE_MS", 60_000)
+    looks = Looks()
+    async with watching(looks) as watched:
+        wakeup.ring()
+        await is_noticed(watched)
+        watched.noticed.clear()
+        change(file)
+        await looks.more()
+        assert not watched.noticed.is_set()
+        watched.watch.quiet_until = 0.0  # as if the time had passed
+        await is_noticed(watched)
+
+
+async def test_changes_without_a_ring_wake_the_one_on_duty_each_time(file, monkeypatch):
+    monkeypatch.setattr(wakeup, "LATE_MS", 60_000)
+    async with watching() as watched:
+        for _ in range(3):
+            change(file)
+            await is_noticed(watched)
+            watched.noticed.clear()
+
+
+async def test_every_ring_wakes_the_one_on_duty(file, monkeypatch):
+    monkeypatch.setattr(wakeup, "LATE_MS", 60_000)
+    async with watching() as watched:
+        for _ in range(3):
+            wakeup.ring()
+            await is_noticed(watched)
+            watched.noticed.clear()
+
+
+async def test_changes_wake_the_relieved_only_now_and_then(file, monkeypatch):
+    monkeypatch.setattr(wakeup, "LATE_MS", 60_000)
+    looks = Looks()
+    async with watching(), watching(looks) as relieved:
+        change(file)
+        await looks.more()
+        assert not relieved.noticed.is_set()  # it was woken by its first look
+        relieved.watch.quiet_until = 0.0
+        await is_noticed(relieved)
 
 
 async def test_pipe_is_for_its_owner_only(file):
