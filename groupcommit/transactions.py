@@ -16,8 +16,8 @@ LOCK_RETRY_SECONDS = 0.0003
 @contextmanager
 def write_transaction(
     lock_seconds: float | None = None, flush: bool = True, by_itself: bool = False
-) -> Iterator[None]:
-    """Like `transaction.atomic()`, but fair among processes on SQLite.
+) -> Iterator[Any]:
+    """Like `transaction.atomic()`, but fair among processes on SQLite. Gives the connection.
 
     SQLite itself waits for its write lock in longer and longer sleeps, up to 100 ms, and may
     never get it beside a process that takes it again and again. This tries every 0.3 ms,
@@ -36,43 +36,65 @@ def write_transaction(
     database: Any = connections[DEFAULT_DB_ALIAS]
     if database.in_atomic_block:
         with transaction.atomic():
-            yield
+            yield database
         return
     database.flushes = flush
     try:
         if database.vendor != "sqlite":
             database.ensure_connection()
             with nullcontext() if by_itself else transaction.atomic():
-                yield
+                yield database
             return
-        block = lock_database(outages.lock_seconds() if lock_seconds is None else lock_seconds)
-        try:
-            yield
-        except BaseException as error:
-            block.__exit__(type(error), error, error.__traceback__)
-            raise
-        block.__exit__(None, None, None)
+        seconds = outages.lock_seconds() if lock_seconds is None else lock_seconds
+        with OutermostBlock(database, seconds):
+            yield database
     finally:
         database.flushes = True
 
 
-def lock_database(lock_seconds: float) -> transaction.Atomic:
-    """Enter an atomic block, which takes SQLite's write lock, and return it."""
-    database: Any = connections[DEFAULT_DB_ALIAS]
-    deadline = time.monotonic() + lock_seconds
-    database.waits = False
-    try:
-        while True:
-            block = transaction.atomic()
-            try:
-                block.__enter__()
-                return block
-            except outages.NoAnswer:
-                raise  # another statement in this thread has just timed out
-            except OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                forget_timeout(database)
+class OutermostBlock(transaction.Atomic):
+    """Django's atomic block on SQLite, for where there is none yet.
+
+    Django finds out, in some thirty calls, what is known here. There are four such transactions on
+    the way of a small job, which ended 0.13 ms sooner on an idle machine, after 3.8 ms.
+    """
+
+    def __init__(self, database: Any, lock_seconds: float) -> None:
+        super().__init__(database.alias, savepoint=True, durable=False)
+        self.database, self.lock_seconds = database, lock_seconds
+
+    def __enter__(self) -> None:
+        """Take SQLite's write lock."""
+        deadline = time.monotonic() + self.lock_seconds
+        self.database.waits = False
+        try:
+            while not self.begin(deadline):
                 time.sleep(LOCK_RETRY_SECONDS)
-    finally:
-        database.waits = True
+        finally:
+            self.database.waits = True
+        self.database.atomic_blocks.append(self)
+
+    def begin(self, deadline: float) -> bool:
+        try:
+            self.database.begin_block()
+        except outages.NoAnswer:
+            raise  # another statement in this thread has just timed out
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            forget_timeout(self.database)
+            return False
+        return True
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if exc_type or self.database.needs_rollback:
+            super().__exit__(exc_type, exc_value, traceback)
+            return
+        try:
+            with self.database.wrap_database_errors:
+                self.database.connection.commit()
+        except BaseException as error:
+            super().__exit__(type(error), error, error.__traceback__)
+            raise
+        self.database.atomic_blocks.pop()
+        self.database.end_block()

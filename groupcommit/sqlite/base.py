@@ -59,6 +59,18 @@ class DatabaseWrapper(Impatient, base.DatabaseWrapper):
         with self.wrap_database_errors:
             self.connection.execute(f"BEGIN {self.transaction_mode or ''}")
 
+    def begin_block(self) -> None:
+        """Begin the outermost atomic block, and leave everything as Django's `atomic` does."""
+        self._start_transaction_under_autocommit()
+        self.autocommit = self.needs_rollback = False
+        self.in_atomic_block = self.commit_on_exit = True
+
+    def end_block(self) -> None:
+        """Leave it after its commit, and call what waits for that."""
+        self.in_atomic_block, self.autocommit = False, True
+        if self.run_on_commit:
+            self.run_and_clear_commit_hooks()
+
     def close_if_unusable_or_obsolete(self) -> None:
         """Close it also after the disk has failed in this process.
 

@@ -8,13 +8,14 @@ import pytest
 from django.conf import settings
 from django.db import (
     DEFAULT_DB_ALIAS,
+    IntegrityError,
     OperationalError,
     connection,
     connections,
     transaction,
 )
 
-from broker.models import Pulse
+from broker.models import Event, Pulse
 from groupcommit import outages
 from groupcommit.connections import forget_timeout
 from groupcommit.transactions import write_transaction
@@ -70,6 +71,52 @@ def test_inner_transaction_may_fail_alone():
             Pulse.objects.create(dispatcher="b", seen_at=1)
             1 / 0  # noqa: B018
     assert [pulse.dispatcher for pulse in Pulse.objects.all()] == ["a"]
+
+
+def test_transaction_that_is_marked_for_rollback_leaves_nothing():
+    with write_transaction():
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+        transaction.set_rollback(True)
+    assert not Pulse.objects.exists()
+
+
+def test_commit_that_fails_leaves_nothing_but_a_connection_that_works():
+    with pytest.raises(IntegrityError), write_transaction():
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+        Event.objects.create(message_id=1, time=1)  # of no message, which the commit finds out
+    assert not connection.in_atomic_block
+    with write_transaction():
+        assert not Pulse.objects.exists()
+
+
+def test_what_waits_for_the_commit_is_called_after_it():
+    called = []
+    with write_transaction():
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+        transaction.on_commit(lambda: called.append(elsewhere("SELECT seen_at FROM broker_pulse")))
+        assert not called
+    assert called == [[(1,)]]
+    with pytest.raises(ZeroDivisionError), write_transaction():
+        transaction.on_commit(lambda: called.append("rolled back"))
+        1 / 0  # noqa: B018
+    with write_transaction():
+        pass
+    assert called == [[(1,)]]
+
+
+def test_call_after_the_commit_that_raises_undoes_nothing():
+    with pytest.raises(ZeroDivisionError), write_transaction():
+        Pulse.objects.create(dispatcher="a", seen_at=1)
+        transaction.on_commit(lambda: 1 / 0)
+    assert not connection.in_atomic_block
+    with write_transaction():
+        assert Pulse.objects.exists()
+
+
+def test_durable_transaction_cannot_be_an_inner_one():
+    with write_transaction(), pytest.raises(RuntimeError, match="durable"):  # noqa: SIM117
+        with transaction.atomic(durable=True):
+            pass
 
 
 @pytest.mark.parametrize("is_limited", [False, True], ids=["a command", "a server"])
