@@ -14,6 +14,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -125,13 +126,14 @@ class Dispatcher:
         if not 0 <= now - self.pulsed_at < self.pulse_ms:  # also after the clock was put back
             await self.pulse(now)
         claimed, next_due_at = await self.claim()
-        if len(claimed) < CLAIM_AT_ONCE:
+        # Early if nothing is in flight: it would delay the next message by 3 ms.
+        if not self.in_flight and now - self.pulsed_at > 0.75 * self.pulse_ms:
+            await self.pulse(now)
+        elif len(claimed) < CLAIM_AT_ONCE:
             wait_ms = next_due_at - self.claims_until() if next_due_at else self.pulse_ms
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(min(max(wait_ms, 1), self.pulse_ms) / 1000):
                     await self.wake.wait()
-            except TimeoutError:
-                pass
 
     async def pulse(self, now: int) -> None:
         """Show that this dispatcher is alive, and renew its claims."""
@@ -163,9 +165,8 @@ class Dispatcher:
             self.has_backlog = len(messages) == CLAIM_AT_ONCE
         is_more_due = next_due_at is not None and next_due_at <= now
         if (is_more_due or self.looks_at_rest) and len(messages) < room:
-            terms = self.terms(room - len(messages), now)
-            more, next_due_at = await self.claim_by(claim_rest, terms)
-            messages += more
+            rest = await self.claim_by(claim_rest, self.terms(room - len(messages), now))
+            messages, next_due_at = messages + rest[0], rest[1]
         return messages, next_due_at
 
     async def claim_by(

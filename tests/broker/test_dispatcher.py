@@ -462,6 +462,36 @@ async def test_pulse_tells_how_many_are_in_flight(start, clock):
     assert (pulse.seen_at, pulse.in_flight) == (NOW + 5000, 1)
 
 
+async def test_pulse_comes_early_when_nothing_is_in_flight(clock):
+    """A pulse that is due when a message comes would delay it."""
+    dispatcher = Dispatcher(destination := Destination().hold(), clock)
+    dispatcher.pulse_ms = 20
+    await dispatcher.turn()
+    await published()
+    clock.now = NOW + 16
+    await dispatcher.turn()
+    assert (len(dispatcher.in_flight), dispatcher.pulsed_at) == (1, NOW)
+    destination.may_answer.set()
+    await asyncio.gather(*dispatcher.in_flight.values())
+    await dispatcher.turn()
+    assert dispatcher.pulsed_at == NOW + 16
+    await dispatcher.close()
+
+
+async def test_pulse_that_is_due_does_not_wait_for_what_is_in_flight(clock):
+    dispatcher = Dispatcher(destination := Destination().hold(), clock)
+    dispatcher.pulse_ms = 20
+    await dispatcher.turn()
+    await published()
+    await dispatcher.turn()
+    clock.now = NOW + 20
+    await dispatcher.turn()
+    assert (len(dispatcher.in_flight), dispatcher.pulsed_at) == (1, NOW + 20)
+    destination.may_answer.set()
+    await asyncio.gather(*dispatcher.in_flight.values())
+    await dispatcher.close()
+
+
 async def test_dispatcher_outlives_a_turn_that_raises(start, settings):
     destination = Destination()
     failures = [OSError("no clock")]
