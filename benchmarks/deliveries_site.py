@@ -109,15 +109,18 @@ class DatabaseServer:
     def __init__(self, name: str, cluster: Cluster | None = None) -> None:
         self.name, self.cluster = name, cluster
 
+    def new(self) -> str:
+        """The URL of a new database, for `harness.processes.site`."""
+        return self.cluster.new_database(template="site") if self.cluster else ""
+
     @contextmanager
     def site(self, held_seconds: float = 0, **environment: str) -> Iterator[QueueSite]:
         """A site, and a sink that answers after `held_seconds`."""
-        url = self.cluster.new_database(template="site") if self.cluster else ""
         own = {"BROKER_TOKEN": TOKEN, "PYTHONWARNINGS": "", "RUN_DISPATCHER": "0"}
         with (
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
             running_sink(held_seconds) as sink,
-            site(Path(folder), url, **own | environment) as running,
+            site(Path(folder), self.new(), **own | environment) as running,
         ):
             yield QueueSite(running, sink)
 

@@ -2,6 +2,7 @@
 
 import os
 import statistics
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 
@@ -60,3 +61,10 @@ def percentile(values: list[float], percent: int) -> float:
     if len(values) < 2:
         return values[0]
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def moment(read: str | datetime) -> float:
+    """Unix seconds of what a database holds; SQLite keeps UTC as text."""
+    if isinstance(read, str):
+        return datetime.fromisoformat(read).replace(tzinfo=UTC).timestamp()
+    return read.timestamp()

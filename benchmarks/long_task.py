@@ -1,10 +1,10 @@
 """How long N jobs take that are started at once: `uv run benchmarks/long_task.py`.
 
-Starts the production server on an empty SQLite database and a sink for the ten requests,
-starts N jobs, and waits until the last one has succeeded. Every figure is of this run; the last
-lines name the limits that were missed. With `--in-process` a Django process publishes the jobs
-in a plain loop; by default N browsers, each with a session and a CSRF token, click at once.
-`--check` exits with 1 if a limit was missed.
+Starts the production server on an empty database and a sink for the ten requests, starts N jobs,
+and waits until the last one has succeeded. Every figure is of this run; the last lines name the
+limits that were missed. With `--in-process` a Django process publishes the jobs in a plain loop;
+by default N browsers, each with a session and a CSRF token, click at once. `--database postgresql`
+measures on a server of this run's own. `--check` exits with 1 if a limit was missed.
 """
 
 import argparse
@@ -12,14 +12,12 @@ import asyncio
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -29,8 +27,9 @@ import requests
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.alone import add_option, refuse_beside_others
+from benchmarks.deliveries_site import DatabaseServer, Watcher, database_server
 from benchmarks.fast_sink import running_sink
-from benchmarks.figures import Figure, percentile, show_missed
+from benchmarks.figures import Figure, moment, percentile, show_missed
 from benchmarks.startup import wait_until_started
 from harness.processes import Site, collect_static, exit_on_sigterm, site, start_process
 from harness.visitor import TOKEN
@@ -52,7 +51,7 @@ class Server:
 
     def __init__(self, site: Site) -> None:
         self.site, self.url = site, site.url
-        self.database = site.folder / "site.sqlite3"
+        self.watcher = Watcher(site.environment["DATABASE_URL"])
         self.process = site.start_web()
         self.peak_memory = 0.0
 
@@ -71,14 +70,13 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[tuple[Server, str]]:
+def running(database: DatabaseServer) -> Iterator[tuple[Server, str]]:
     """A sink and a server for one row of the table; both are stopped afterwards."""
+    own = {"PYTHONWARNINGS": "", "WEB_CONCURRENCY": "2"}
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         running_sink() as sink,
-        site(
-            Path(folder), LONG_TASK_TARGET_URL=sink, PYTHONWARNINGS="", WEB_CONCURRENCY="2"
-        ) as installed,
+        site(Path(folder), database.new(), LONG_TASK_TARGET_URL=sink, **own) as installed,
     ):
         server = Server(installed)
         wait_until_started(server.cpu_seconds)
@@ -156,25 +154,24 @@ async def look_at_page(server: Server, times_ms: list[float]) -> None:
 
 async def until_all_succeeded(server: Server, count: int, starting: asyncio.Task) -> float:
     """Wait for the last success; its moment in unix seconds."""
-    database = sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if starting.done():
             starting.result()  # raises what went wrong
         server.look_at_memory()
-        done, last = database.execute(
+        done, last = server.watcher.connection.execute(
             "SELECT count(*), max(finished_at) FROM jobs_job WHERE status = 'succeeded'"
         ).fetchone()
         if done == count:
-            return datetime.fromisoformat(last).replace(tzinfo=UTC).timestamp()
+            return moment(last)
         await asyncio.sleep(0.1)
     raise SystemExit(f"only {done} of {count} jobs succeeded within {PATIENCE_SECONDS} s")
 
 
-async def measure(mode: str, count: int) -> dict:
+async def measure(mode: str, count: int, database: DatabaseServer) -> dict:
     """One row of the table."""
     start = start_in_process if mode == "in process" else start_by_clicks
-    with running() as (server, sink):
+    with running(database) as (server, sink):
         server.look_at_memory()
         page_ms: list[float] = []
         cpu = server.cpu_seconds()
@@ -197,9 +194,9 @@ async def measure(mode: str, count: int) -> dict:
         }
 
 
-async def measure_idle(clicks: int) -> dict[str, float]:
+async def measure_idle(clicks: int, database: DatabaseServer) -> dict[str, float]:
     """Single clicks on an idle server: to the partial, and to the first request."""
-    with running() as (server, sink):
+    with running(database) as (server, sink):
         partial, first = [], []
         async with client() as session:
             browser = await Browser(session, server.url).open()
@@ -229,8 +226,8 @@ async def until_arrived(sink: str, jobs: list[str]) -> dict[str, float]:
     raise SystemExit(f"{len(set(jobs) - seen.keys())} jobs have not sent their first request")
 
 
-def show(mode: str, rows: list[dict]) -> None:
-    print(f"\n{mode}, {os.cpu_count()} cores, gunicorn with 2 workers, SQLite\n")
+def show(mode: str, rows: list[dict], database: str) -> None:
+    print(f"\n{mode}, {os.cpu_count()} cores, gunicorn with 2 workers, {database}\n")
     print("|     N | makespan | / 5.0 s | limit | CPU s | peak MB | page p95 ms |")
     print("|------:|---------:|--------:|------:|------:|--------:|------------:|")
     for row in rows:
@@ -265,6 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--in-process", action="store_true", help="publish in a plain loop")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 10, 100, 1000])
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--idle-clicks", type=int, default=60, help="0 leaves them out")
     parser.add_argument("--check", action="store_true", help="fail over a limit")
     add_option(parser)
@@ -272,9 +270,11 @@ def main() -> None:
     refuse_beside_others(options)
     collect_static()
     mode = "in process" if options.in_process else "by clicks"
-    rows = [asyncio.run(measure(mode, count)) for count in options.jobs]
-    show(mode, rows)
-    idle = asyncio.run(measure_idle(options.idle_clicks)) if options.idle_clicks else {}
+    with database_server(options.database) as database:
+        rows = [asyncio.run(measure(mode, count, database)) for count in options.jobs]
+        show(mode, rows, options.database)
+        clicks = options.idle_clicks
+        idle = asyncio.run(measure_idle(clicks, database)) if clicks else {}
     if idle:
         figures = ", ".join(f"{name} {value:.1f} ms" for name, value in idle.items())
         print(f"\nidle, {options.idle_clicks} single clicks: {figures}")

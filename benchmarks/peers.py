@@ -15,14 +15,13 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.alone import add_option, refuse_beside_others
 from benchmarks.fast_sink import running_sink
-from benchmarks.figures import Figure, percentile, show_missed
+from benchmarks.figures import Figure, moment, percentile, show_missed
 from benchmarks.peers_queues import Queue, install, running
 from benchmarks.startup import wait_until_started
 from harness.postgresql import Cluster, binaries
@@ -41,13 +40,6 @@ What each loses in a crash, as configured here:
 - Huey: the same second, and every task that a killed worker was running: it takes a task out of
   the queue before it runs it.
 """
-
-
-def moment(text: str | datetime) -> float:
-    """Unix seconds of what a database holds; SQLite keeps UTC as text."""
-    if isinstance(text, str):
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-    return text.timestamp()
 
 
 def burst(queue: Queue, kind: str, count: int) -> tuple[float, float]:
