@@ -27,6 +27,7 @@ from broker.options import (
     read_fields,
     yes,
 )
+from groupcommit.raw import new_instance
 from groupcommit.statements import insert_all
 from groupcommit.transactions import write_transaction
 
@@ -73,8 +74,8 @@ def read_message(
 ) -> Message:
     """Make an unsaved message for one URL; Rejected if an option is wrong."""
     limits = (settings.BROKER_RETRIES, settings.BROKER_TIMEOUT_SECONDS)
-    options, kept = kept_fields(url, tuple(headers.items()), limits)
-    now, fields = now_ms(), {name: copy(value) for name, value in kept.items()}
+    options, kept, mutable = kept_fields(url, tuple(headers.items()), limits)
+    now, fields = now_ms(), kept | {name: copy(kept[name]) for name in mutable}
     fields |= {"created_at": now, "not_before": earliest_delivery(options, now)}
     return message_of(fields, Publication(url, options, body, account, queue_name=queue_name))
 
@@ -82,12 +83,14 @@ def read_message(
 @functools.lru_cache
 def kept_fields(
     url: str, headers: tuple[tuple[str, str], ...], limits: tuple[int, int]
-) -> tuple[Options, dict[str, Any]]:
-    """Return options and a message's fields, but for its moments: those of a task's messages are
-    the same each time. `limits` are of the settings. Saves a publisher 0.07 ms of 0.95.
+) -> tuple[Options, dict[str, Any], list[str]]:
+    """Return options, a message's fields but for its moments, and which of them are lists or
+    objects: those of a task's messages are the same each time. `limits` are of the settings. Saves
+    a publisher 0.07 ms of 0.95.
     """
     options = checked_options(dict(headers))
-    return options, read_fields(url, options, now_ms())
+    fields = read_fields(url, options, now_ms())
+    return options, fields, [name for name in fields if isinstance(fields[name], dict | list)]
 
 
 def messages_for(publication: Publication, now: int) -> list[Message]:
@@ -122,15 +125,15 @@ def message_of(fields: dict[str, Any], publication: Publication) -> Message:
     _, options, body, account, caller_ip, queue_name, schedule_id = publication
     if not fields["deduplication_key"] and yes(options, "upstash-content-based-deduplication"):
         fields["deduplication_key"] = content_key(fields["url"], fields["header"], body)
-    return Message(
-        **fields,
-        body=body,
-        account=account,
-        caller_ip=caller_ip,
-        queue_name=checked_name(queue_name, "queue name") if queue_name else None,
-        schedule_id=schedule_id,
-        due_at=fields["not_before"],
-    )
+    own = {
+        "body": body,
+        "account": account,
+        "caller_ip": caller_ip,
+        "queue_name": checked_name(queue_name, "queue name") if queue_name else None,
+        "schedule_id": schedule_id,
+        "due_at": fields["not_before"],
+    }
+    return new_instance(Message, fields | own)
 
 
 def content_key(url: str, header: Mapping[str, Iterable[str]], body: bytes) -> str:

@@ -3,8 +3,8 @@
 import pytest
 from django.db import IntegrityError
 
-from broker.models import Pulse
-from groupcommit.raw import execute
+from broker.models import Message, Pulse
+from groupcommit.raw import execute, new_instance
 
 INSERT = "INSERT INTO broker_pulse (dispatcher, seen_at, in_flight) VALUES (%s, %s, %s)"
 
@@ -23,3 +23,18 @@ def test_errors_of_the_driver_are_djangos(db):
     execute(INSERT, ["one", 7, 0])
     with pytest.raises(IntegrityError):
         execute(INSERT, ["one", 8, 0])
+
+
+def test_new_instance_is_as_django_makes_it(db):
+    ours, theirs = new_instance(Pulse, {"dispatcher": "one", "seen_at": 7}), Pulse("one", 7)
+    assert ours.__dict__ | {"_state": None} == theirs.__dict__ | {"_state": None}
+    assert ours._state.__dict__ == theirs._state.__dict__
+    ours.save(force_insert=True)
+    assert Pulse.objects.get().in_flight == 0
+
+
+def test_new_instances_share_no_defaults():
+    one, other = new_instance(Message, {}), new_instance(Message, {})
+    assert one.message_id != other.message_id
+    one.header["A"] = ["b"]
+    assert not other.header
