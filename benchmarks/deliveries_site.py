@@ -110,7 +110,7 @@ class DatabaseServer:
         self.name, self.cluster = name, cluster
 
     def new(self) -> str:
-        """The URL of a new database, for `harness.processes.site`."""
+        """The URL of a new database; empty for SQLite, whose file `site` puts into its folder."""
         return self.cluster.new_database(template="site") if self.cluster else ""
 
     @contextmanager

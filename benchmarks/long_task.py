@@ -4,7 +4,8 @@ Starts the production server on an empty database and a sink for the ten request
 and waits until the last one has succeeded. Every figure is of this run; the last lines name the
 limits that were missed. With `--in-process` a Django process publishes the jobs in a plain loop;
 by default N browsers, each with a session and a CSRF token, click at once. `--database postgresql`
-measures on a server of this run's own. `--check` exits with 1 if a limit was missed.
+starts a PostgreSQL for this run, whose CPU and memory are not counted. `--check` exits with 1 if a
+limit was missed.
 """
 
 import argparse

@@ -55,7 +55,6 @@ GRACE_SECONDS = 25.0
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 # After so many failures that are not the database's, a message becomes a dead letter.
 SETTLING_TRIES = 3
-NEVER = 2**63
 
 
 class Dispatcher:
@@ -126,13 +125,14 @@ class Dispatcher:
         if not 0 <= now - self.pulsed_at < self.pulse_ms:  # also after the clock was put back
             await self.pulse(now)
         claimed, next_due_at = await self.claim()
-        # Early if nothing is in flight: it would delay the next message by 3 ms.
+        # Early while nothing is in flight: just before a message, it would delay that by 3 ms.
         if not self.in_flight and now - self.pulsed_at > 0.75 * self.pulse_ms:
-            await self.pulse(now)
+            await self.pulse(self.clock())
         elif len(claimed) < CLAIM_AT_ONCE:
             wait_ms = next_due_at - self.claims_until() if next_due_at else self.pulse_ms
+            wait_ms = max(1, min(wait_ms, self.pulsed_at + self.pulse_ms - now))
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(max(wait_ms, 1), self.pulse_ms) / 1000):
+                async with asyncio.timeout(wait_ms / 1000):
                     await self.wake.wait()
 
     async def pulse(self, now: int) -> None:
@@ -163,10 +163,10 @@ class Dispatcher:
             more, next_due_at = await self.claim_by(claim, terms, patience, flush=False)
             messages += more
             self.has_backlog = len(messages) == CLAIM_AT_ONCE
-        is_more_due = next_due_at is not None and next_due_at <= now
-        if (is_more_due or self.looks_at_rest) and len(messages) < room:
-            rest = await self.claim_by(claim_rest, self.terms(room - len(messages), now))
-            messages, next_due_at = messages + rest[0], rest[1]
+        if len(messages) < room and (self.looks_at_rest or (next_due_at and next_due_at <= now)):
+            terms = self.terms(room - len(messages), now)
+            more, next_due_at = await self.claim_by(claim_rest, terms)
+            messages += more
         return messages, next_due_at
 
     async def claim_by(
@@ -261,7 +261,7 @@ class Dispatcher:
             more = True
             while more:
                 claimed, next_due_at = await self.claim()
-                more = bool(claimed) or (next_due_at or NEVER) <= self.claims_until()
+                more = bool(claimed or (next_due_at and next_due_at <= self.claims_until()))
                 count += len(claimed)
                 await asyncio.gather(*self.in_flight.values())
         await self.close()

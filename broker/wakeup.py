@@ -24,8 +24,8 @@ from groupcommit.connections import disk
 # https://www.sqlite.org/pragma.html#pragma_data_version
 LOOK_SECONDS = 0.1
 # A dispatcher that another has relieved claims only what has been due for this long. The one on
-# duty leaves a change for this long after a ring: its claim then took whatever was due, and another
-# in the middle of a job would delay that by 0.06 ms in the mean.
+# duty ignores changes for as long after a ring: it has just claimed whatever was due, and another
+# claim in the middle of a job delays the job by 0.06 ms on average.
 LATE_MS = 400
 # A process that has used more than this of a core since the last look is busy.
 BUSY_SHARE = 0.9
@@ -190,6 +190,8 @@ class Watch:
             self.is_relieved = True
         else:
             asyncio.get_running_loop().add_reader(descriptor, self.on_ring, descriptor)
+            if self.is_relieved:  # the other may have read a ring and not got round to claiming
+                self.changed()
             self.on_duty, self.is_relieved = True, False
 
     def leave_duty(self, descriptor: int) -> None:
@@ -204,5 +206,5 @@ class Watch:
             self.keep_quiet()
 
     def keep_quiet(self) -> None:
-        """Leave what the looks see alone for a while."""
+        """Ignore changes of the file for a while."""
         self.quiet_until = monotonic() + LATE_MS / 1000

@@ -16,8 +16,8 @@ LOCK_RETRY_SECONDS = 0.0003
 @contextmanager
 def write_transaction(
     lock_seconds: float | None = None, flush: bool = True, by_itself: bool = False
-) -> Iterator[Any]:
-    """Like `transaction.atomic()`, but fair among processes on SQLite. Gives the connection.
+) -> Iterator[None]:
+    """Like `transaction.atomic()`, but fair among processes on SQLite.
 
     SQLite itself waits for its write lock in longer and longer sleeps, up to 100 ms, and may
     never get it beside a process that takes it again and again. This tries every 0.3 ms,
@@ -36,27 +36,27 @@ def write_transaction(
     database: Any = connections[DEFAULT_DB_ALIAS]
     if database.in_atomic_block:
         with transaction.atomic():
-            yield database
+            yield
         return
     database.flushes = flush
     try:
         if database.vendor != "sqlite":
             database.ensure_connection()
             with nullcontext() if by_itself else transaction.atomic():
-                yield database
+                yield
             return
         seconds = outages.lock_seconds() if lock_seconds is None else lock_seconds
         with OutermostBlock(database, seconds):
-            yield database
+            yield
     finally:
         database.flushes = True
 
 
 class OutermostBlock(transaction.Atomic):
-    """Django's atomic block on SQLite, for where there is none yet.
+    """The outermost atomic block on SQLite.
 
-    Django finds out, in some thirty calls, what is known here. There are four such transactions on
-    the way of a small job, which ended 0.13 ms sooner on an idle machine, after 3.8 ms.
+    Django makes some thirty calls to find out what is known here. A small job takes four such
+    transactions; on an idle machine it ended after 3.82 ms instead of 3.95.
     """
 
     def __init__(self, database: Any, lock_seconds: float) -> None:

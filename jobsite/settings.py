@@ -315,8 +315,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL: readers need not wait for the writer. FULL: a commit survives a power cut.
     # IMMEDIATE: a transaction takes the write lock when it begins, so it waits for its
     # turn there and does not fail half way.
-    # 4000: the file's log grows to 16 MB and not 4 before a commit copies it into the file, which
-    # takes that commit 1 to 3 ms. With 1000, every thirtieth small job met one.
+    # 4000: the write-ahead log grows to 16 MB instead of 4 before a commit copies it into the
+    # database, which takes 1 to 3 ms. With 1000, one small job in thirty had to wait for that.
     # https://docs.djangoproject.com/en/6.1/ref/databases/#sqlite-notes
     # https://www.sqlite.org/wal.html#automatic_checkpoint
     DATABASES["default"] |= {

@@ -9,9 +9,11 @@ import sys
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
 from harness.processes import ROOT
 from jobsite.settings import flag, kept_secret, number, url
+from tests.elsewhere import another_cursor
 
 EMPTY = dict.fromkeys(
     [
@@ -245,6 +247,15 @@ def test_sqlite_is_durable_and_takes_turns(read):
     database = read()["DATABASES"]["default"]
     assert database["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
     assert "journal_mode=WAL; PRAGMA synchronous=FULL" in database["OPTIONS"]["init_command"]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="these are SQLite's")
+@pytest.mark.parametrize(
+    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("wal_autocheckpoint", 4000)]
+)
+def test_connection_has_the_options_of_the_settings(pragma, value, transactional_db):
+    with another_cursor() as cursor:
+        assert cursor.execute(f"PRAGMA {pragma}").fetchone() == (value,)
 
 
 def test_database_url_chooses_postgresql_with_a_pool(read):

@@ -60,13 +60,13 @@ class DatabaseWrapper(Impatient, base.DatabaseWrapper):
             self.connection.execute(f"BEGIN {self.transaction_mode or ''}")
 
     def begin_block(self) -> None:
-        """Begin the outermost atomic block, and leave everything as Django's `atomic` does."""
+        """Begin the outermost atomic block, and set what Django's `atomic` sets."""
         self._start_transaction_under_autocommit()
         self.autocommit = self.needs_rollback = False
         self.in_atomic_block = self.commit_on_exit = True
 
     def end_block(self) -> None:
-        """Leave it after its commit, and call what waits for that."""
+        """End the block after its commit, and call what waits for that."""
         self.in_atomic_block, self.autocommit = False, True
         if self.run_on_commit:
             self.run_and_clear_commit_hooks()

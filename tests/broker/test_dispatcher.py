@@ -359,7 +359,7 @@ async def test_commit_of_another_process_is_noticed_without_a_pulse(start):
     )
     if connection.vendor == "postgresql":
         await asyncio.to_thread(elsewhere, "NOTIFY broker_due")
-    await destination.get(seconds=1)
+    await destination.get(seconds=5)
 
 
 async def test_message_is_delivered_when_it_becomes_due(start):
@@ -487,6 +487,20 @@ async def test_pulse_that_is_due_does_not_wait_for_what_is_in_flight(clock):
     clock.now = NOW + 20
     await dispatcher.turn()
     assert (len(dispatcher.in_flight), dispatcher.pulsed_at) == (1, NOW + 20)
+    destination.may_answer.set()
+    await asyncio.gather(*dispatcher.in_flight.values())
+    await dispatcher.close()
+
+
+async def test_pulse_is_never_late_for_what_is_in_flight(clock):
+    dispatcher = Dispatcher(destination := Destination().hold(), clock)
+    dispatcher.pulse_ms = 60_000
+    await published()
+    await dispatcher.claim()
+    await dispatcher.pulse(NOW)
+    clock.now = NOW + 59_990
+    async with asyncio.timeout(5):
+        await dispatcher.turn()  # wakes up when it is time
     destination.may_answer.set()
     await asyncio.gather(*dispatcher.in_flight.values())
     await dispatcher.close()

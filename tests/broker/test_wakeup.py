@@ -185,6 +185,7 @@ class TestDuty:
                 await first.aclose()
                 await until(lambda: second.watch.on_duty)
                 assert not second.watch.is_relieved
+                await is_noticed(second)  # what the first was woken for, but did not claim
                 second.noticed.clear()
                 await wake_the_one_on_duty()
                 await is_noticed(second)
@@ -251,6 +252,16 @@ async def test_change_after_a_ring_does_not_wake_the_one_on_duty_at_once(file, m
         await looks.more()
         assert not watched.noticed.is_set()
         watched.watch.quiet_until = 0.0  # as if the time had passed
+        await is_noticed(watched)
+
+
+async def test_change_after_a_ring_is_noticed_in_the_end(file, monkeypatch):
+    monkeypatch.setattr(wakeup, "LATE_MS", 50)
+    async with watching() as watched:
+        wakeup.ring()
+        await is_noticed(watched)
+        watched.noticed.clear()
+        change(file)
         await is_noticed(watched)
 
 
