@@ -478,6 +478,22 @@ async def test_pulse_comes_early_when_nothing_is_in_flight(clock):
     await dispatcher.close()
 
 
+async def test_early_pulse_tells_the_time_after_a_claim_that_took_long(clock, monkeypatch):
+    dispatcher = Dispatcher(Destination(), clock)
+    dispatcher.pulse_ms = 20
+    await dispatcher.turn()
+
+    async def slow_claim() -> tuple[list[Message], None]:
+        clock.now += 5000
+        return [], None
+
+    monkeypatch.setattr(dispatcher, "claim", slow_claim)
+    clock.now = NOW + 16
+    await dispatcher.turn()
+    pulse = await Pulse.objects.aget()
+    assert (pulse.seen_at, dispatcher.pulsed_at) == (NOW + 5016, NOW + 5016)
+
+
 async def test_pulse_that_is_due_does_not_wait_for_what_is_in_flight(clock):
     dispatcher = Dispatcher(destination := Destination().hold(), clock)
     dispatcher.pulse_ms = 20
