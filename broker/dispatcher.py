@@ -125,7 +125,7 @@ class Dispatcher:
         if not 0 <= now - self.pulsed_at < self.pulse_ms:  # also after the clock was put back
             await self.pulse(now)
         claimed, next_due_at = await self.claim()
-        # Early while nothing is in flight: just before a message, it would delay that by 3 ms.
+        # Early while nothing is in flight: a pulse just before a message delays it by 3 ms.
         if not self.in_flight and now - self.pulsed_at > 0.75 * self.pulse_ms:
             await self.pulse(self.clock())
         elif len(claimed) < CLAIM_AT_ONCE:

@@ -114,10 +114,10 @@ class Watch:
         self.changed, self.is_full, self.cpu_seconds = changed, is_full, cpu_seconds
         self.on_duty, self.is_relieved = True, False
         self.descriptor: int | None = None
-        self.looked_at = self.used = self.quiet_until = 0.0
+        self.looked_at = self.used = self.ignores_until = 0.0
 
     async def run(self) -> None:
-        """Call `changed` after each commit of another process; runs until cancelled."""
+        """Call `changed` soon after another process has committed; runs until cancelled."""
         if connection.vendor == "postgresql":
             await notifications.listen(self)
         else:
@@ -135,11 +135,11 @@ class Watch:
             while failures == disk.failures:
                 self.change_duty()
                 (version,) = watching.execute("PRAGMA data_version").fetchone()
-                if version != seen and monotonic() >= self.quiet_until:
+                if version != seen and monotonic() >= self.ignores_until:
                     seen = version
                     self.changed()
                     if self.is_relieved:
-                        self.keep_quiet()
+                        self.ignore_changes()
                 await asyncio.sleep(LOOK_SECONDS)
         raise sqlite3.OperationalError("the disk has failed")
 
@@ -203,8 +203,8 @@ class Watch:
         with contextlib.suppress(BlockingIOError):
             os.read(descriptor, 4096)
             self.changed()
-            self.keep_quiet()
+            self.ignore_changes()
 
-    def keep_quiet(self) -> None:
-        """Ignore changes of the file for a while."""
-        self.quiet_until = monotonic() + LATE_MS / 1000
+    def ignore_changes(self) -> None:
+        """Do nothing about what the looks see, for a while."""
+        self.ignores_until = monotonic() + LATE_MS / 1000

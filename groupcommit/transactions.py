@@ -75,6 +75,7 @@ class OutermostBlock(transaction.Atomic):
         self.database.atomic_blocks.append(self)
 
     def begin(self, deadline: float) -> bool:
+        """Begin now; False if another process has the lock, and there is time to try again."""
         try:
             self.database.begin_block()
         except outages.NoAnswer:
@@ -93,7 +94,7 @@ class OutermostBlock(transaction.Atomic):
         try:
             with self.database.wrap_database_errors:
                 self.database.connection.commit()
-        except BaseException as error:
+        except BaseException as error:  # whatever it was, Django rolls back
             super().__exit__(type(error), error, error.__traceback__)
             raise
         self.database.atomic_blocks.pop()

@@ -220,7 +220,7 @@ class TestDuty:
 
 
 class Looks:
-    """The CPU seconds of an idle process; they are asked for once a look."""
+    """The CPU seconds of an idle process, which each look asks for once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -251,7 +251,7 @@ async def test_change_after_a_ring_does_not_wake_the_one_on_duty_at_once(file, m
         change(file)
         await looks.more()
         assert not watched.noticed.is_set()
-        watched.watch.quiet_until = 0.0  # as if the time had passed
+        watched.watch.ignores_until = 0.0  # as if the time had passed
         await is_noticed(watched)
 
 
@@ -290,7 +290,7 @@ async def test_changes_wake_the_relieved_only_now_and_then(file, monkeypatch):
         change(file)
         await looks.more()
         assert not relieved.noticed.is_set()  # it was woken by its first look
-        relieved.watch.quiet_until = 0.0
+        relieved.watch.ignores_until = 0.0
         await is_noticed(relieved)
 
 
